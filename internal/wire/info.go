@@ -1,0 +1,118 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+)
+
+// Ask is a rare question to an adapter on its control subject, in JSON. Today: {"op":"info"}.
+type Ask struct {
+	Op string `json:"op"`
+}
+
+// OpInfo asks for the worker's [WorkerInfo].
+const OpInfo = "info"
+
+// ModelKind tells how a worker serves a model name.
+type ModelKind string
+
+// Model kinds.
+const (
+	BaseModel  ModelKind = "base"
+	AliasModel ModelKind = "alias"
+	LoRAModel  ModelKind = "lora"
+)
+
+// A Model is one name that a worker answers to.
+type Model struct {
+	Name          string    `json:"name"`
+	Kind          ModelKind `json:"kind"`
+	ContextLength int       `json:"context_length,omitempty"` // tokens; 0 = not told
+	Created       int64     `json:"created,omitempty"`        // seconds since 1970, as the engine says
+	OwnedBy       string    `json:"owned_by,omitempty"`
+}
+
+// WorkerInfo is what an adapter registers: all that does not change from beat to beat.
+type WorkerInfo struct {
+	Worker          string   `json:"worker"`
+	Instance        Instance `json:"instance"`
+	Region          string   `json:"region"`
+	Pool            string   `json:"pool"` // the base model's name
+	Models          []Model  `json:"models"`
+	Engine          string   `json:"engine"`      // id of the engine: ranks of one engine share flush, crash and weights
+	EngineKind      string   `json:"engine_kind"` // sglang, openai
+	EngineVersion   string   `json:"engine_version,omitempty"`
+	DPRank          int      `json:"dp_rank"`
+	DPSize          int      `json:"dp_size"`
+	CapacityTokens  int64    `json:"capacity_tokens"` // of the KV pool; 0 = not told
+	PageSize        int      `json:"page_size"`       // tokens; 0 = not told
+	EvictionPolicy  string   `json:"eviction_policy,omitempty"`
+	ContextLength   int      `json:"context_length,omitempty"` // tokens; 0 = not told
+	MaxRunning      int      `json:"max_running"`              // attempts admitted at a time
+	CacheReport     bool     `json:"cache_report"`             // answers tell cached tokens by themselves
+	WeightVersion   string   `json:"weight_version,omitempty"`
+	MaxPayload      int64    `json:"max_payload"` // bytes of a bus message the adapter can take
+	AdapterVersion  string   `json:"adapter_version"`
+	WireVersion     int      `json:"wire_version"`
+	PriorityEnabled bool     `json:"priority_scheduling,omitempty"`
+}
+
+// Bounds of a WorkerInfo.
+const (
+	maxInfoBytes = 256 << 10
+	maxModels    = 1024
+)
+
+// Encode gives the JSON form and its hash, the one that beats carry.
+func (w *WorkerInfo) Encode() (doc []byte, hash uint64, err error) {
+	if doc, err = json.Marshal(w); err != nil {
+		return nil, 0, fmt.Errorf("worker info: %w", err)
+	}
+	return doc, InfoHash(doc), nil
+}
+
+// InfoHash is the hash of a worker's info as beats carry it: FNV-1a, 64 bit, of its JSON form; never 0.
+func InfoHash(doc []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(doc)
+	return max(1, h.Sum64())
+}
+
+// ParseWorkerInfo reads and checks the JSON form.
+func ParseWorkerInfo(doc []byte) (*WorkerInfo, error) {
+	if len(doc) > maxInfoBytes {
+		return nil, fmt.Errorf("%w: worker info of %d bytes", ErrMalformed, len(doc))
+	}
+	w := new(WorkerInfo)
+	if err := json.Unmarshal(doc, w); err != nil {
+		return nil, fmt.Errorf("%w: worker info: %w", ErrMalformed, err)
+	}
+	return w, w.check()
+}
+
+func (w *WorkerInfo) check() error {
+	var errs []error
+	for _, f := range []struct{ what, name string }{{"worker", w.Worker}, {"pool", w.Pool}} {
+		if f.name == "" || len(f.name) > MaxName {
+			errs = append(errs, fmt.Errorf("%w: %s %.40q", ErrMalformed, f.what, f.name))
+		}
+	}
+	if len(w.Models) == 0 || len(w.Models) > maxModels {
+		errs = append(errs, fmt.Errorf("%w: %d models", ErrMalformed, len(w.Models)))
+	}
+	for _, m := range w.Models {
+		if m.Name == "" || len(m.Name) > MaxName {
+			errs = append(errs, fmt.Errorf("%w: model %.40q", ErrMalformed, m.Name))
+			break
+		}
+	}
+	if len(w.Region) > MaxName || len(w.Engine) > MaxName {
+		errs = append(errs, fmt.Errorf("%w: region or engine of worker %.40q", ErrMalformed, w.Worker))
+	}
+	if min(w.CapacityTokens, w.MaxPayload, int64(w.PageSize), int64(w.MaxRunning), int64(w.ContextLength)) < 0 {
+		errs = append(errs, fmt.Errorf("%w: numbers of worker %.40q", ErrMalformed, w.Worker))
+	}
+	return errors.Join(errs...)
+}
