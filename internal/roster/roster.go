@@ -1,0 +1,210 @@
+// Package roster knows who is there: which workers live, what they serve and whether they take requests.
+//
+// Adapters beat ([wire.Up]) about once a second. A beat carries only a hash of what the worker registered; whoever
+// does not know the hash asks the worker once. So a roster needs no store: it is right one beat after it started, one
+// beat after the bus came back, and never holds a worker that has been silent for its stale time, or for three of the
+// beats that the worker itself has announced, if that is longer.
+//
+// [Roster] is the pure part: beats and `now` in, changes out. [Listener] feeds one from the bus.
+//
+// # Concurrency
+//
+// A Roster belongs to one goroutine. A Listener owns its Roster, and publishes an immutable [View] that any
+// goroutine may read.
+package roster
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// A Worker is one live worker. It is not modified after it was published.
+type Worker struct {
+	Info  *wire.WorkerInfo
+	State wire.State
+}
+
+// A Change tells what became of a worker.
+type Change struct {
+	Worker *Worker // as it is now; as it was, when Gone
+	Gone   bool
+	Code   wire.Code // why, when Gone
+}
+
+type entry struct {
+	worker   *Worker // nil until its info is known
+	instance wire.Instance
+	hash     uint64
+	state    wire.State
+	heard    time.Time
+	asked    time.Time
+	due      time.Duration // beats come within this
+}
+
+// Roster is a set of workers. The zero value is not usable; see [New].
+type Roster struct {
+	stale   time.Duration
+	max     int
+	workers map[string]*entry
+}
+
+// New makes an empty roster. A worker that has been silent for stale is dropped; beats of more than max workers are
+// not taken in.
+func New(stale time.Duration, max int) *Roster {
+	return &Roster{stale: stale, max: max, workers: make(map[string]*entry)}
+}
+
+// maxBeat bounds the interval that a worker may announce: a wrong number must not keep a dead worker for days.
+const maxBeat = 20 * time.Second
+
+// askAgain is how long an answer to "what are you?" may take before it is asked again.
+const askAgain = 500 * time.Millisecond
+
+// Up takes a beat. ask tells that the worker's info is not known and must be asked for; changes tell what is
+// different now.
+func (r *Roster) Up(now time.Time, up wire.Up) (ask bool, changes []Change) {
+	e := r.workers[up.Worker]
+	switch {
+	case e == nil:
+		if len(r.workers) >= r.max {
+			return false, nil
+		}
+		e = &entry{instance: up.Instance}
+		r.workers[up.Worker] = e
+	case up.Instance < e.instance:
+		return false, nil // an earlier life's last words
+	case up.Instance > e.instance:
+		if e.worker != nil {
+			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeStale})
+		}
+		*e = entry{instance: up.Instance}
+	}
+	e.heard, e.state = now, up.State
+	e.due = min(time.Duration(up.BeatMillis)*time.Millisecond, maxBeat)
+	if e.worker != nil && e.hash == up.InfoHash {
+		if e.worker.State != up.State {
+			e.worker = &Worker{Info: e.worker.Info, State: up.State}
+			changes = append(changes, Change{Worker: e.worker})
+		}
+		return false, changes
+	}
+	if now.Sub(e.asked) < askAgain {
+		return false, changes
+	}
+	e.asked = now
+	return true, changes
+}
+
+// Info takes the answer to a question that Up asked for. One that tells nothing new changes nothing.
+func (r *Roster) Info(info *wire.WorkerInfo, hash uint64) []Change {
+	e := r.workers[info.Worker]
+	if e == nil || e.instance != info.Instance || e.worker != nil && e.hash == hash {
+		return nil
+	}
+	e.hash = hash
+	e.worker = &Worker{Info: info, State: e.state}
+	return []Change{{Worker: e.worker}}
+}
+
+// Down takes a worker's last word.
+func (r *Roster) Down(g wire.Gone) []Change {
+	e := r.workers[g.Worker]
+	if e == nil || e.instance > g.Instance {
+		return nil
+	}
+	delete(r.workers, g.Worker)
+	if e.worker == nil {
+		return nil
+	}
+	return []Change{{Worker: e.worker, Gone: true, Code: g.Code}}
+}
+
+// Expire drops the workers that have been silent for too long.
+func (r *Roster) Expire(now time.Time) (changes []Change) {
+	for name, e := range r.workers {
+		if now.Sub(e.heard) <= max(r.stale, 3*e.due) {
+			continue
+		}
+		delete(r.workers, name)
+		if e.worker != nil {
+			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeWorkerGone})
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Worker.Info.Worker, b.Worker.Info.Worker) })
+	return changes
+}
+
+// View makes an immutable picture of the workers that are known.
+func (r *Roster) View() *View {
+	type key struct{ model, pool string }
+	v, served := &View{models: make(map[string]*Served)}, make(map[key]*Served)
+	for _, e := range r.workers {
+		if e.worker != nil {
+			v.Workers = append(v.Workers, e.worker)
+		}
+	}
+	slices.SortFunc(v.Workers, func(a, b *Worker) int { return strings.Compare(a.Info.Worker, b.Info.Worker) })
+	for _, w := range v.Workers {
+		if w.State == wire.Ready {
+			v.Ready++
+		}
+		for _, m := range w.Info.Models {
+			k := key{m.Name, w.Info.Pool}
+			s := served[k]
+			if s == nil {
+				s = &Served{Model: m, Pool: w.Info.Pool}
+				served[k] = s
+			}
+			s.Workers++
+			if w.State == wire.Ready {
+				s.Ready++
+			}
+		}
+	}
+	for _, s := range served {
+		if s.before(v.models[s.Model.Name]) {
+			v.models[s.Model.Name] = s
+		}
+	}
+	v.Models = slices.SortedFunc(maps.Values(v.models), func(a, b *Served) int { return strings.Compare(a.Model.Name, b.Model.Name) })
+	return v
+}
+
+// before tells which of two pools that serve one name gets its requests: the one with more ready workers, then with
+// more live ones, then the first by name.
+func (s *Served) before(t *Served) bool {
+	return t == nil || cmp.Or(cmp.Compare(t.Ready, s.Ready), cmp.Compare(t.Workers, s.Workers), strings.Compare(s.Pool, t.Pool)) < 0
+}
+
+// A View is what was known at one moment. It is immutable.
+type View struct {
+	Workers []*Worker // by name
+	Models  []*Served // by name
+	Ready   int       // workers that take requests
+	models  map[string]*Served
+}
+
+// Served is a model name and the pool behind it.
+type Served struct {
+	Model   wire.Model
+	Pool    string
+	Workers int // live workers of the pool that serve the name
+	Ready   int // of them, taking requests
+}
+
+// Lookup finds who serves a model name; nil when nobody does.
+func (v *View) Lookup(model string) *Served { return v.models[model] }
+
+// Names lists the model names there are, at most limit of them.
+func (v *View) Names(limit int) []string {
+	names := make([]string, 0, min(limit, len(v.Models)))
+	for _, s := range v.Models[:min(limit, len(v.Models))] {
+		names = append(names, s.Model.Name)
+	}
+	return names
+}

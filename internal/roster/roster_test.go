@@ -1,0 +1,280 @@
+package roster_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/radixbus/radixbus/internal/roster"
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+const stale = 3 * time.Second
+
+var start = time.Unix(1_700_000_000, 0)
+
+func info(worker, pool string, n wire.Instance, models ...string) *wire.WorkerInfo {
+	w := &wire.WorkerInfo{Worker: worker, Pool: pool, Instance: n}
+	for i, m := range append([]string{pool}, models...) {
+		kind := wire.BaseModel
+		if i > 0 {
+			kind = wire.LoRAModel
+		}
+		w.Models = append(w.Models, wire.Model{Name: m, Kind: kind})
+	}
+	return w
+}
+
+func beat(worker string, n wire.Instance, hash uint64, s wire.State) wire.Up {
+	return wire.Up{Worker: worker, Instance: n, InfoHash: hash, State: s, BeatMillis: 1000}
+}
+
+// join makes a worker known.
+func join(t *testing.T, r *roster.Roster, now time.Time, w *wire.WorkerInfo, s wire.State) {
+	t.Helper()
+	if ask, _ := r.Up(now, beat(w.Worker, w.Instance, 1, s)); !ask {
+		t.Fatalf("the first beat of %s did not ask for its info", w.Worker)
+	}
+	if changes := r.Info(w, 1); len(changes) != 1 || changes[0].Gone || changes[0].Worker.State != s {
+		t.Fatalf("Info of %s = %v, want one join", w.Worker, changes)
+	}
+}
+
+func names(v *roster.View) (out []string) {
+	for _, w := range v.Workers {
+		out = append(out, fmt.Sprintf("%s %s", w.Info.Worker, w.State))
+	}
+	return out
+}
+
+func TestWorkerIsUnseenUntilItsInfoIsKnown(t *testing.T) {
+	r := roster.New(stale, 10)
+	ask, changes := r.Up(start, beat("w0", 1, 7, wire.Ready))
+	if !ask || changes != nil {
+		t.Fatalf("Up = %v, %v, want a question and no change", ask, changes)
+	}
+	if got := r.View(); len(got.Workers) != 0 || got.Ready != 0 {
+		t.Errorf("the view shows %v before the info is known", names(got))
+	}
+	for _, tt := range []struct {
+		after time.Duration
+		ask   bool
+	}{{100 * time.Millisecond, false}, {499 * time.Millisecond, false}, {501 * time.Millisecond, true}, {900 * time.Millisecond, false}} {
+		if ask, _ := r.Up(start.Add(tt.after), beat("w0", 1, 7, wire.Ready)); ask != tt.ask {
+			t.Errorf("beat after %v asks %v, want %v", tt.after, ask, tt.ask)
+		}
+	}
+	if changes := r.Info(info("w0", "m", 2), 7); changes != nil {
+		t.Errorf("info of another life = %v, want nothing", changes)
+	}
+	if changes := r.Info(info("stranger", "m", 1), 7); changes != nil {
+		t.Errorf("info of a worker that never beat = %v, want nothing", changes)
+	}
+	if changes := r.Info(info("w0", "m", 1), 7); len(changes) != 1 {
+		t.Fatalf("Info = %v, want one change", changes)
+	}
+	// Two questions may be answered twice: the second answer is no news to anybody.
+	if changes := r.Info(info("w0", "m", 1), 7); changes != nil {
+		t.Errorf("the same info again = %v, want nothing", changes)
+	}
+	if ask, changes := r.Up(start.Add(time.Second), beat("w0", 1, 7, wire.Ready)); ask || changes != nil {
+		t.Errorf("a known worker's beat = %v, %v, want neither question nor change", ask, changes)
+	}
+	if ask, _ := r.Up(start.Add(2*time.Second), beat("w0", 1, 8, wire.Ready)); !ask {
+		t.Error("a beat with another hash does not ask again")
+	}
+}
+
+func TestStateFollowsTheBeats(t *testing.T) {
+	r := roster.New(stale, 10)
+	join(t, r, start, info("w0", "m", 1), wire.Ready)
+	first := r.View()
+	_, changes := r.Up(start.Add(time.Second), beat("w0", 1, 1, wire.Draining))
+	if len(changes) != 1 || changes[0].Gone || changes[0].Worker.State != wire.Draining {
+		t.Fatalf("changes = %v, want the worker draining", changes)
+	}
+	if got := names(first); !slices.Equal(got, []string{"w0 " + wire.Ready.String()}) {
+		t.Errorf("an older view changed: %v", got)
+	}
+	if v := r.View(); v.Ready != 0 || len(v.Workers) != 1 || v.Lookup("m").Ready != 0 || v.Lookup("m").Workers != 1 {
+		t.Errorf("view of a draining worker: %+v", v)
+	}
+	if _, changes := r.Up(start.Add(2*time.Second), beat("w0", 1, 1, wire.Ready)); len(changes) != 1 {
+		t.Errorf("back to ready: %v, want one change", changes)
+	}
+}
+
+func TestSilentWorkerIsDropped(t *testing.T) {
+	r := roster.New(stale, 10)
+	join(t, r, start, info("w1", "m", 1), wire.Ready)
+	join(t, r, start, info("w0", "m", 1), wire.Ready)
+	if changes := r.Expire(start.Add(stale)); changes != nil {
+		t.Fatalf("Expire at the bound = %v, want nothing", changes)
+	}
+	r.Up(start.Add(stale), beat("w1", 1, 1, wire.Ready))
+	changes := r.Expire(start.Add(stale + 1))
+	if len(changes) != 1 || !changes[0].Gone || changes[0].Worker.Info.Worker != "w0" || changes[0].Code != wire.CodeWorkerGone {
+		t.Fatalf("Expire = %v, want w0 gone", changes)
+	}
+	if changes := r.Expire(start.Add(time.Hour)); len(changes) != 1 || len(r.View().Workers) != 0 {
+		t.Errorf("Expire an hour later = %v, view %v", changes, names(r.View()))
+	}
+}
+
+func TestAnnouncedBeatStretchesPatienceWithinABound(t *testing.T) {
+	tests := []struct {
+		beat   time.Duration
+		silent time.Duration
+		gone   bool
+	}{
+		{0, 3001 * time.Millisecond, true},
+		{4 * time.Second, 11 * time.Second, false},
+		{4 * time.Second, 13 * time.Second, true},
+		{49 * 24 * time.Hour, time.Minute, false},
+		{49 * 24 * time.Hour, time.Minute + 1, true}, // a wrong number kept a dead worker for months once
+	}
+	for _, tt := range tests {
+		r := roster.New(stale, 10)
+		up := beat("w0", 1, 1, wire.Ready)
+		up.BeatMillis = uint32(tt.beat.Milliseconds())
+		r.Up(start, up)
+		r.Info(info("w0", "m", 1), 1)
+		if gone := len(r.Expire(start.Add(tt.silent))) == 1; gone != tt.gone {
+			t.Errorf("beat every %v, silent for %v: gone %v, want %v", tt.beat, tt.silent, gone, tt.gone)
+		}
+	}
+}
+
+func TestNewLifeReplacesTheOldOne(t *testing.T) {
+	r := roster.New(stale, 10)
+	join(t, r, start, info("w0", "m", 5), wire.Ready)
+	if ask, changes := r.Up(start, beat("w0", 4, 1, wire.Down)); ask || changes != nil {
+		t.Errorf("an earlier life's beat = %v, %v, want nothing", ask, changes)
+	}
+	if changes := r.Down(wire.Gone{Worker: "w0", Instance: 4}); changes != nil {
+		t.Errorf("an earlier life's end = %v, want nothing", changes)
+	}
+	ask, changes := r.Up(start.Add(time.Millisecond), beat("w0", 6, 1, wire.Ready))
+	if !ask || len(changes) != 1 || !changes[0].Gone || changes[0].Code != wire.CodeStale || changes[0].Worker.Info.Instance != 5 {
+		t.Fatalf("a new life = %v, %v, want a question, and the old life gone", ask, changes)
+	}
+	if changes := r.Info(info("w0", "m", 6), 1); len(changes) != 1 || changes[0].Worker.Info.Instance != 6 {
+		t.Errorf("info of the new life = %v", changes)
+	}
+	if changes := r.Down(wire.Gone{Worker: "w0", Instance: 6, Code: wire.CodeDraining}); len(changes) != 1 || changes[0].Code != wire.CodeDraining {
+		t.Errorf("its end = %v, want it gone with its own reason", changes)
+	}
+	if changes := r.Down(wire.Gone{Worker: "w0", Instance: 6}); changes != nil {
+		t.Errorf("its end again = %v, want nothing", changes)
+	}
+}
+
+func TestRosterIsBounded(t *testing.T) {
+	r := roster.New(stale, 2)
+	join(t, r, start, info("w0", "m", 1), wire.Ready)
+	join(t, r, start, info("w1", "m", 1), wire.Ready)
+	if ask, changes := r.Up(start, beat("w2", 1, 1, wire.Ready)); ask || changes != nil {
+		t.Errorf("a beat beyond the bound = %v, %v, want nothing", ask, changes)
+	}
+	r.Down(wire.Gone{Worker: "w0", Instance: 1})
+	if ask, _ := r.Up(start, beat("w2", 1, 1, wire.Ready)); !ask {
+		t.Error("a freed place is not given away")
+	}
+}
+
+func TestViewCountsModels(t *testing.T) {
+	r := roster.New(stale, 10)
+	join(t, r, start, info("w0", "llama", 1, "lora-a"), wire.Ready)
+	join(t, r, start, info("w1", "llama", 1), wire.Down)
+	join(t, r, start, info("w2", "qwen", 1), wire.Ready)
+	v := r.View()
+	type row struct {
+		Model, Pool    string
+		Workers, Ready int
+	}
+	var got []row
+	for _, s := range v.Models {
+		got = append(got, row{s.Model.Name, s.Pool, s.Workers, s.Ready})
+	}
+	want := []row{{"llama", "llama", 2, 1}, {"lora-a", "llama", 1, 1}, {"qwen", "qwen", 1, 1}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("models (-want +got):\n%s", diff)
+	}
+	if v.Ready != 2 || v.Lookup("nobody") != nil {
+		t.Errorf("ready %d, want 2", v.Ready)
+	}
+	if got := v.Names(2); !slices.Equal(got, []string{"llama", "lora-a"}) {
+		t.Errorf("Names(2) = %v", got)
+	}
+	if got := v.Names(9); len(got) != 3 {
+		t.Errorf("Names(9) = %v", got)
+	}
+}
+
+// A name that two pools serve went to the pool of the first worker by name, though it was down, while the figures counted
+// both pools.
+func TestNameThatTwoPoolsServeBelongsToThePoolThatTakesRequests(t *testing.T) {
+	r := roster.New(stale, 10)
+	join(t, r, start, info("a", "llama", 1, "chat"), wire.Down)
+	join(t, r, start, info("b", "qwen", 1, "chat"), wire.Ready)
+	join(t, r, start, info("c", "qwen", 1), wire.Ready)
+	got := r.View().Lookup("chat")
+	if got.Pool != "qwen" || got.Ready != 1 || got.Workers != 1 {
+		t.Errorf("Lookup(chat) = %+v, want the one ready worker of qwen", got)
+	}
+	r.Up(start.Add(time.Second), beat("a", 1, 1, wire.Ready))
+	if got := r.View().Lookup("chat"); got.Pool != "llama" {
+		t.Errorf("with both ready: pool %s, want the first by name", got.Pool)
+	}
+}
+
+// Whatever is said in whatever order: the roster keeps its bound, forgets the silent, and its view is sorted and agrees
+// with its changes.
+func TestRandomTalkKeepsViewAndChangesInStep(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		r, now, shown := roster.New(stale, 4), start, map[string]bool{}
+		follow := func(changes []roster.Change) {
+			for _, c := range changes {
+				shown[c.Worker.Info.Worker] = !c.Gone
+			}
+		}
+		for range 300 {
+			now = now.Add(time.Duration(rng.Int64N(int64(700 * time.Millisecond))))
+			w, n, hash := fmt.Sprintf("w%d", rng.IntN(6)), wire.Instance(rng.IntN(3)+1), uint64(rng.IntN(2)+1)
+			switch rng.IntN(8) {
+			case 0:
+				follow(r.Down(wire.Gone{Worker: w, Instance: n}))
+			case 1:
+				follow(r.Expire(now))
+			case 2, 3, 4:
+				follow(r.Info(info(w, "m", n), hash))
+			default:
+				_, changes := r.Up(now, beat(w, n, hash, wire.Ready+wire.State(rng.IntN(2))))
+				follow(changes)
+			}
+			var want []string
+			for name, here := range shown {
+				if here {
+					want = append(want, name)
+				}
+			}
+			slices.Sort(want)
+			var got []string
+			for _, w := range r.View().Workers {
+				got = append(got, w.Info.Worker)
+			}
+			if !slices.Equal(got, want) || len(got) > 4 {
+				t.Fatalf("seed %d: the view shows %v, the changes told %v", seed, got, want)
+			}
+		}
+		follow(r.Expire(now.Add(time.Minute)))
+		if v := r.View(); len(v.Workers) != 0 || len(v.Models) != 0 {
+			t.Fatalf("seed %d: after a minute of silence the view shows %v", seed, names(v))
+		}
+	}
+}
