@@ -1,0 +1,185 @@
+package core
+
+import (
+	"slices"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/tree"
+)
+
+// Assign decides on a request. The answer is among the outputs: at once, or later when the request is held. A question
+// that is asked again takes the place of the one that is still held.
+func (p *Pool) Assign(now time.Time, req *wire.AssignRequest) {
+	p.Forget(req.Request, req.Attempt)
+	p.learnFailures(now, req)
+	p.wake(now) // first come, first served: whatever room there is belongs to those who wait
+	switch p.try(now, req) {
+	case full:
+		p.hold(now, req)
+	case none:
+		p.refuse(req, wire.CodeNoWorker)
+	}
+}
+
+type tried int
+
+const (
+	placed tried = iota
+	full         // somebody serves it, nobody has room
+	none         // nobody alive serves it
+)
+
+// try places the request now, if it can be placed.
+func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
+	prompt := p.promptTokens(req)
+	if verdict := p.gather(now, req, prompt); verdict != placed {
+		return verdict
+	}
+	p.creditHolders(req, prompt)
+	out := p.completion
+	if req.MaxTokens > 0 {
+		out = min(out, float64(req.MaxTokens))
+	}
+	chosen := p.policy.Pick(p.candidates, Ask{Prompt: prompt, Output: out}, p.rng)
+	p.place(now, req, &p.candidates[chosen])
+	return placed
+}
+
+// gather fills p.candidates with the workers that may run the request and have room, and tells whether there is one.
+func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) tried {
+	p.candidates = p.candidates[:0]
+	verdict := none
+	for _, w := range p.order {
+		if !w.eligible(req) {
+			continue
+		}
+		if w.suspect || w.free(now) == 0 {
+			verdict = full // a suspect one is heard of within a beat, or has left within three
+			continue
+		}
+		w.at = len(p.candidates)
+		rate := p.rateOf(w)
+		p.candidates = append(p.candidates, Candidate{
+			worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
+			Running: w.running(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
+		})
+	}
+	if len(p.candidates) > 0 {
+		return placed
+	}
+	return verdict
+}
+
+// creditHolders takes what each candidate is believed to hold off what it would have to compute.
+func (p *Pool) creditHolders(req *wire.AssignRequest, prompt int64) {
+	for i := range req.Digests {
+		p.holders = p.tree.Match(tree.Path(req.Digests[i].Hashes), p.holders[:0])
+		for _, h := range p.holders {
+			if c := p.candidate(h.Worker); c != nil {
+				c.HeldBytes += p.cfg.Cost(h.Depth)
+			}
+		}
+	}
+	perToken := p.bytesPerToken
+	if req.InputTokens > 0 { // token ids: the request itself tells how many bytes of its digests make a token
+		perToken = max(1, float64(digestBytes(req.Digests))/float64(req.InputTokens))
+	}
+	for i := range p.candidates {
+		if c := &p.candidates[i]; c.HeldBytes > 0 {
+			c.Predicted = predict(c.worker, float64(c.HeldBytes)/perToken, prompt)
+			c.Uncached = prompt - c.Predicted
+		}
+	}
+}
+
+// candidate finds a worker among the candidates; nil when it is none.
+func (p *Pool) candidate(i tree.Worker) *Candidate {
+	w := p.byIndex[i]
+	if w == nil || w.at >= len(p.candidates) || p.candidates[w.at].worker != w {
+		return nil
+	}
+	return &p.candidates[w.at]
+}
+
+// predict turns tokens believed held into the cached tokens that the engine will report: whole pages, and never the
+// last token, which is always computed.
+func predict(w *worker, held float64, prompt int64) int64 {
+	tokens := int64(min(held, float64(prompt-1)))
+	if page := int64(w.info.PageSize); page > 1 {
+		tokens -= tokens % page
+	}
+	return max(0, tokens)
+}
+
+// maxPrompt bounds what a request may claim, in tokens, so that sums cannot overflow: adapters pass on no more either.
+const maxPrompt = 1<<31 - 1
+
+// promptTokens estimates the length of the prompt: as counted, else by the text in the digests, else by the body.
+func (p *Pool) promptTokens(req *wire.AssignRequest) int64 {
+	if req.InputTokens > 0 {
+		return min(int64(req.InputTokens), maxPrompt)
+	}
+	bytes := digestBytes(req.Digests)
+	if bytes == 0 {
+		bytes = req.BodyBytes
+	}
+	return int64(min(max(1, float64(bytes)/p.bytesPerToken), maxPrompt))
+}
+
+// digestBytes is the length of the prompts. What a stranger claims beyond a body's bound does not count.
+func digestBytes(ds []wire.Digest) (sum uint64) {
+	for i := range ds {
+		sum += min(ds[i].Bytes, wire.MaxBody)
+	}
+	return sum
+}
+
+// learnFailures ends the leases of earlier attempts, and marks the worker that failed the last one. Older failures
+// are no news: their workers have reported since.
+func (p *Pool) learnFailures(now time.Time, req *wire.AssignRequest) {
+	for i, o := range req.History {
+		if l := p.leases[wire.AttemptKey{Request: req.Request, Attempt: o.Attempt, Instance: o.Instance}]; l != nil {
+			p.abandon(now, l)
+		}
+		w := p.workers[o.Worker]
+		if i < len(req.History)-1 || w == nil || w.info.Instance != o.Instance {
+			continue
+		}
+		switch o.Code {
+		case wire.CodeWorkerGone, wire.CodeEngineDown, wire.CodeEngineBroke, wire.CodeStale:
+			w.suspect = true
+		case wire.CodeBusy, wire.CodeEngineBusy, wire.CodeDraining:
+			w.busyUntil = now.Add(busyFor)
+		}
+	}
+}
+
+// busyFor is how long a worker that turned a request away gets none: about as long as a short answer takes.
+const busyFor = 100 * time.Millisecond
+
+// eligible tells whether the worker may run the request at all, room aside.
+func (w *worker) eligible(req *wire.AssignRequest) bool {
+	if w.state != wire.Ready || !w.takes(req) {
+		return false
+	}
+	for i := range req.History {
+		if o := &req.History[i]; o.Instance == w.info.Instance && o.Worker == w.info.Worker && avoid(o.Code) {
+			return false
+		}
+	}
+	return true
+}
+
+// avoid tells whether a failure speaks against the same worker for the same request. A busy worker may be tried again.
+func avoid(c wire.Code) bool {
+	return c != wire.CodeOK && c != wire.CodeBusy && c != wire.CodeEngineBusy
+}
+
+// takes tells whether the worker serves the request's model within its constraints.
+func (w *worker) takes(req *wire.AssignRequest) bool {
+	_, serves := slices.BinarySearch(w.models, req.Model)
+	return serves &&
+		(len(req.Regions) == 0 || slices.Contains(req.Regions, w.info.Region)) &&
+		(req.WeightVersion == "" || req.WeightVersion == w.info.WeightVersion)
+}

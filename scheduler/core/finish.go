@@ -1,0 +1,134 @@
+package core
+
+import (
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/tree"
+)
+
+// Finished ends the attempt's lease and learns from what the engine said. Of an attempt that is not known it is
+// remembered for a while: a peer's decision may be still on its way.
+func (p *Pool) Finished(now time.Time, f *wire.Finished) {
+	l := p.leases[f.Key()]
+	switch {
+	case l == nil:
+		if w := p.workers[f.Worker]; w != nil && w.info.Instance == f.Instance {
+			p.over.add(f.Key(), f)
+		}
+		return
+	case computed(&f.End):
+		p.release(now, l)
+		p.learn(now, l, &f.End)
+	default:
+		p.abandon(now, l)
+	}
+	p.wake(now)
+}
+
+// computed tells whether the engine must have had the whole prompt: it counted it, or gave an answer, or began one that
+// was given up on our side.
+func computed(e *wire.End) bool {
+	switch e.Code {
+	case wire.CodeOK:
+		return true
+	case wire.CodeCancelled, wire.CodeSlowClient, wire.CodeDeadline, wire.CodeDraining, wire.CodeLost:
+		return e.Prompt > 0 || e.Begun
+	}
+	return e.Prompt > 0
+}
+
+// Weights of the newest sample in what is learnt; the first few count for more, since they replace a guess.
+const (
+	learnBytes = 0.05
+	learnRate  = 0.1
+	learnOut   = 0.02
+)
+
+// Bounds of what one attempt can make us believe, far outside of what engines do: a report may be absurd.
+const (
+	minBytesPerToken = 0.25 // images count hundreds of tokens and few bytes
+	maxBytesPerToken = 64.0
+	minRate          = 10.0 // prefill tokens per second
+	maxRate          = 5e6
+	maxCompletion    = 1 << 17 // tokens
+)
+
+// learn corrects the tree and the rates by what a finished attempt showed.
+func (p *Pool) learn(now time.Time, l *lease, end *wire.End) {
+	w, prompt := l.worker, int64(end.Prompt)
+	if prompt > 0 {
+		p.learnTextLength(l, prompt)
+	}
+	if end.Completion > 0 && end.Code == wire.CodeOK {
+		p.completion += learnOut * (min(float64(end.Completion), maxCompletion) - p.completion)
+	}
+	if cached, told := end.Cached(); told && prompt > 0 {
+		actual := min(int64(cached), prompt)
+		p.outputs = append(p.outputs, Output{Belief: &Belief{Worker: w.info.Worker, Prompt: prompt, Predicted: l.predicted, Actual: actual}})
+		p.learnRate(l, prompt-actual, end)
+		p.correct(l, actual)
+	}
+	l.confirm()
+	for i := range l.digests { // the engine has just used the whole path: all of it is held, and young
+		p.tree.Insert(w.index, tree.Path(l.digests[i].Hashes), stampOf(now))
+	}
+}
+
+// learnTextLength follows how many bytes of prompt make a token.
+func (p *Pool) learnTextLength(l *lease, prompt int64) {
+	bytes := digestBytes(l.digests)
+	if bytes < 64 || prompt < 16 {
+		return // mostly template
+	}
+	sample := min(max(float64(bytes)/float64(prompt), minBytesPerToken), maxBytesPerToken)
+	p.texts++
+	p.bytesPerToken += max(learnBytes, 1/float64(p.texts)) * (sample - p.bytesPerToken)
+	const worth = 0.02 // of change: each worker's capacity in bytes follows
+	if drift := p.bytesPerToken/p.fitted - 1; drift > worth || drift < -worth {
+		p.fitted = p.bytesPerToken
+		for _, w := range p.order {
+			p.fitCapacity(w)
+		}
+	}
+}
+
+// learnRate takes a sample of the prefill rate from an attempt that did not have to wait for others.
+func (p *Pool) learnRate(l *lease, computed int64, end *wire.End) {
+	const enough = 256 // tokens: below, the constant part of a step hides the rate
+	if !l.alone || computed < enough || end.TTFTMicros == 0 || whole(end) {
+		return
+	}
+	sample := min(max(float64(computed)/(float64(end.TTFTMicros)/1e6), minRate), maxRate)
+	w := l.worker
+	w.samples++
+	w.rate += max(learnRate, 1/float64(w.samples)) * (sample - w.rate)
+	p.samples++
+	p.rate += max(learnRate, 1/float64(p.samples)) * (sample - p.rate)
+}
+
+// whole tells whether the answer came in one piece: its first byte was its last, and says nothing of the prefill.
+func whole(end *wire.End) bool {
+	const fastest = 100 // microseconds a token: no engine decodes one sequence faster
+	return end.Completion > 1 && end.TotalMicros >= end.TTFTMicros && end.TotalMicros-end.TTFTMicros < fastest*uint64(end.Completion-1)
+}
+
+// rateOf is how fast the worker prefills, in tokens per second. One of which nothing is known is like the others, not
+// like our first guess.
+func (p *Pool) rateOf(w *worker) float64 {
+	if w.samples == 0 {
+		return p.rate
+	}
+	return w.rate
+}
+
+// correct takes back what was believed wrongly. The engine evicts the least recently used leaves first, so when a
+// part of this path had been evicted, every other leaf that was no younger has been too. A sibling that was still
+// computing the path explains a shortfall by itself.
+func (p *Pool) correct(l *lease, actual int64) {
+	slack := max(64, int64(l.worker.info.PageSize), l.prompt/50)
+	if l.predicted-actual <= slack || !l.matched || len(l.digests) != 1 || l.sibling {
+		return
+	}
+	p.tree.EvictThrough(l.worker.index, l.stamp, tree.Path(l.digests[0].Hashes))
+}

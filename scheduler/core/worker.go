@@ -1,0 +1,122 @@
+package core
+
+import (
+	"cmp"
+	"iter"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/tree"
+)
+
+// A worker is one life of one routable unit, with what it has been given to do.
+type worker struct {
+	index    tree.Worker
+	info     *wire.WorkerInfo
+	models   []string // that it answers to, sorted
+	state    wire.State
+	capacity int64 // bytes, as told to the tree
+	at       int   // its place among the candidates, if it is one; see Pool.candidate
+
+	// suspect: a gateway or the worker's own failure says that it is not there; its next report clears it.
+	suspect bool
+	// busyUntil: it turned a request away although it looked free.
+	busyUntil time.Time
+
+	newest  *lease // its leases, a list: those that expire last come first
+	oldest  *lease
+	count   int
+	foreign int    // attempts that its adapter reports and no lease stands for
+	reports uint64 // heard
+
+	backlog  float64   // prefill tokens given and not yet done when it was settled
+	settled  time.Time // since then it drains at the worker's rate
+	uncached int64     // prefill tokens of all leases: what the backlog can be at most
+	context  int64     // prompt tokens of all leases: what a decode step has to read
+	rate     float64   // prefill tokens per second, learnt
+	samples  int       // behind rate; see Pool.rateOf
+	work     float64   // prefill tokens given so far
+}
+
+func (w *worker) running() int { return w.count + w.foreign }
+
+// leases yields them from the newest. The body may take out the one it is given.
+func (w *worker) leases() iter.Seq[*lease] {
+	return func(yield func(*lease) bool) {
+		for l := w.newest; l != nil; {
+			older := l.older
+			if !yield(l) {
+				return
+			}
+			l = older
+		}
+	}
+}
+
+// add counts a lease. The caller has settled the backlog.
+func (w *worker) add(l *lease) {
+	w.link(l)
+	w.count++
+	w.uncached += l.uncached()
+	w.context += l.prompt
+	w.backlog += float64(l.uncached())
+	w.work += float64(l.uncached())
+}
+
+// remove takes a lease out of the counts. The caller has settled the backlog.
+func (w *worker) remove(l *lease) {
+	w.unlink(l)
+	w.count--
+	w.uncached -= l.uncached()
+	w.context -= l.prompt
+	w.backlog = min(w.backlog, float64(w.uncached))
+}
+
+func (w *worker) link(l *lease) {
+	l.older, l.newer = w.newest, nil
+	if w.newest != nil {
+		w.newest.newer = l
+	} else {
+		w.oldest = l
+	}
+	w.newest = l
+}
+
+func (w *worker) unlink(l *lease) {
+	if l.newer != nil {
+		l.newer.older = l.older
+	} else {
+		w.newest = l.older
+	}
+	if l.older != nil {
+		l.older.newer = l.newer
+	} else {
+		w.oldest = l.newer
+	}
+	l.newer, l.older = nil, nil
+}
+
+// backlogAt is what waits to be prefilled now: what there was, less what the worker has done since. It changes nothing,
+// so replicas that look at a worker more or less often agree on it.
+func (w *worker) backlogAt(now time.Time, rate float64) float64 {
+	return max(0, w.backlog-max(0, now.Sub(w.settled).Seconds())*rate)
+}
+
+// settle brings the backlog up to now, before something is added to it or taken away.
+func (w *worker) settle(now time.Time, rate float64) {
+	w.backlog = w.backlogAt(now, rate)
+	if now.After(w.settled) {
+		w.settled = now
+	}
+}
+
+// defaultRunning is taken for a worker that does not tell how many attempts it admits.
+const defaultRunning = 256
+
+// free tells how many more attempts the worker admits.
+func (w *worker) free(now time.Time) int {
+	if now.Before(w.busyUntil) {
+		return 0
+	}
+	return max(0, min(cmp.Or(w.info.MaxRunning, defaultRunning), wire.MaxLeases)-w.running())
+}
