@@ -1,0 +1,392 @@
+package workeradapter
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// outboxes are the ways back to the gateways. The frames that are ready for one gateway leave in one message; nothing
+// waits for a timer.
+type outboxes struct {
+	a     *Adapter
+	inbox string // where gateways answer pings; the last token names the outbox
+	bound int    // bytes of a message
+	next  uint64 // outboxes made; guarded by mu
+
+	mu  sync.Mutex
+	all map[string]*outbox // by out subject
+}
+
+func newOutboxes(a *Adapter) *outboxes { return &outboxes{a: a, all: make(map[string]*outbox)} }
+
+// An outbox sends to one gateway (and shard). It lives while it has streams.
+type outbox struct {
+	o       *outboxes
+	subject string
+	gateway string
+	reply   string // of its pings
+
+	mu       sync.Mutex
+	streams  map[uint64]*sender
+	pending  []outgoing    // what leaves next, in order
+	instance wire.Instance // of the last message of frames
+	sending  bool
+	answered time.Time // when the gateway last said that it is there
+	absent   bool      // the bus said that it is not, since then
+}
+
+// outgoing is a message that is being built. One with a reply subject takes no frames.
+type outgoing struct {
+	msg   []byte
+	reply string
+}
+
+// A sender is the outgoing side of one attempt: frames are kept until the gateway has consumed them, and no more than
+// the window are under way.
+type sender struct {
+	box      *outbox
+	key      streamKey
+	stream   uint64
+	attempt  uint32
+	instance wire.Instance
+	window   int
+	lost     func(error) // called once when the gateway is gone or no longer knows the stream
+	room     chan struct{}
+
+	// guarded by box.mu
+	next  uint64 // number of the next frame
+	kept  []wire.Frame
+	cost  int // of kept frames: their data, and an overhead so that small ones are bounded too
+	ended time.Time
+}
+
+// open makes the outgoing side of an attempt. It is forgotten when the gateway has consumed its end, or says that it
+// does not know it.
+func (o *outboxes) open(d *wire.Dispatch, lost func(error)) *sender {
+	subject := o.a.cfg.Subjects.Out(d.Gateway, o.a.cfg.Name, int(d.Shard))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	box := o.all[subject]
+	if box == nil {
+		o.next++
+		box = &outbox{
+			o: o, subject: subject, gateway: d.Gateway, reply: o.inbox + "." + strconv.FormatUint(o.next, 36),
+			streams: make(map[uint64]*sender), answered: time.Now(),
+		}
+		o.all[subject] = box
+	}
+	s := &sender{
+		box: box, key: streamKey{d.Gateway, d.Stream}, stream: d.Stream, attempt: d.Attempt, instance: d.Instance,
+		window: min(max(int(d.Window), 16<<10), wire.StreamWindow), lost: lost, room: make(chan struct{}, 1), next: 1,
+	}
+	box.mu.Lock()
+	if len(box.streams) == 0 {
+		box.answered = time.Now()
+	}
+	box.streams[d.Stream] = s
+	box.mu.Unlock()
+	return s
+}
+
+// send numbers a frame, keeps it and lets it go. The data must not be changed afterwards.
+func (s *sender) send(f wire.Frame) {
+	b := s.box
+	b.mu.Lock()
+	if !s.ended.IsZero() {
+		b.mu.Unlock()
+		return
+	}
+	f.Stream, f.Attempt, f.Seq = s.stream, s.attempt, s.next
+	s.next++
+	s.kept = append(s.kept, f)
+	s.cost += len(f.Data) + wire.FrameOverhead
+	if f.Type == wire.FrameEnd {
+		s.ended = time.Now()
+	}
+	b.append(s.instance, &f)
+	b.flush()
+}
+
+func (s *sender) accept()         { s.send(wire.Frame{Type: wire.FrameAccept}) }
+func (s *sender) data(b []byte)   { s.send(wire.Frame{Type: wire.FrameData, Data: b}) }
+func (s *sender) end(e *wire.End) { s.send(wire.Frame{Type: wire.FrameEnd, End: e}) }
+func (s *sender) head(status int, headers []wire.Header) {
+	s.send(wire.Frame{Type: wire.FrameHead, Status: uint32(status), Headers: headers})
+}
+
+// wait blocks until the window has room, or ctx ends.
+func (s *sender) wait(ctx context.Context) error {
+	for said := false; ; {
+		s.box.mu.Lock()
+		full := s.cost >= s.window
+		s.box.mu.Unlock()
+		if !full {
+			return nil
+		}
+		if !said {
+			s.box.o.a.metrics.full.Inc()
+			said = true
+		}
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// acked drops what the gateway has consumed. The lock is held.
+func (s *sender) acked(through uint64) {
+	n := 0
+	for n < len(s.kept) && s.kept[n].Seq <= through {
+		s.cost -= len(s.kept[n].Data) + wire.FrameOverhead
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	clear(s.kept[:n])
+	s.kept = s.kept[n:]
+	if len(s.kept) == 0 && !s.ended.IsZero() {
+		delete(s.box.streams, s.stream)
+	}
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+// append encodes a frame into the message that leaves next. The lock is held.
+func (b *outbox) append(n wire.Instance, f *wire.Frame) {
+	last := len(b.pending) - 1
+	if last < 0 || b.pending[last].reply != "" || b.instance != n || len(b.pending[last].msg)+len(f.Data)+wire.FrameOverhead > b.o.bound {
+		b.pending = append(b.pending, outgoing{msg: wire.AppendFrames(make([]byte, 0, 512), b.o.a.cfg.Name, n)})
+		b.instance = n
+		last++
+	}
+	b.pending[last].msg = wire.AppendFrame(b.pending[last].msg, f)
+	b.o.a.metrics.frames.Inc()
+}
+
+// flush publishes what is pending; whoever comes while that goes on leaves its frames to the one who is at it. It takes
+// the lock over and gives it back.
+func (b *outbox) flush() {
+	if b.sending {
+		b.mu.Unlock()
+		return
+	}
+	b.sending = true
+	for len(b.pending) > 0 {
+		out := b.pending
+		b.pending = nil
+		b.mu.Unlock()
+		for _, m := range out {
+			b.o.a.cfg.Bus.Tokens.PublishRequest(b.subject, m.reply, m.msg) //nolint:errcheck // the bus is away: the gateway will ask for what is missing
+			b.o.a.metrics.messages.Inc()
+		}
+		b.mu.Lock()
+	}
+	b.sending = false
+	b.mu.Unlock()
+}
+
+// find looks a stream up and returns with the lock of its outbox held.
+func (o *outboxes) find(gateway string, stream uint64) *sender {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, b := range o.all {
+		if b.gateway != gateway {
+			continue
+		}
+		b.mu.Lock()
+		if s := b.streams[stream]; s != nil {
+			return s
+		}
+		b.mu.Unlock()
+	}
+	return nil
+}
+
+func (o *outboxes) acked(gateway string, through []wire.Mark) {
+	for _, m := range through {
+		if s := o.find(gateway, m.Stream); s != nil {
+			s.acked(m.Seq)
+			s.box.mu.Unlock()
+		}
+	}
+}
+
+// resendRoom bounds the messages that wait to leave when frames are sent again: a gateway whose bus is stuck asks often.
+const resendRoom = 64
+
+// resend sends the frames of a stream again, from a number on.
+func (o *outboxes) resend(r wire.Resend) {
+	s := o.find(r.Gateway, r.Stream)
+	if s == nil {
+		return // the gateway's own clock ends what nobody here knows
+	}
+	b := s.box
+	if len(b.pending) > resendRoom {
+		b.mu.Unlock()
+		return // it will ask again
+	}
+	for i := range s.kept {
+		if s.kept[i].Seq >= r.From {
+			b.append(s.instance, &s.kept[i])
+			o.a.metrics.resent.Inc()
+		}
+	}
+	b.flush()
+}
+
+// forget drops a stream that its gateway gave up: nothing more is sent for it.
+func (o *outboxes) forget(key streamKey) {
+	if s := o.find(key.gateway, key.stream); s != nil {
+		delete(s.box.streams, s.stream)
+		s.ended = time.Now()
+		s.box.mu.Unlock()
+	}
+}
+
+// listen hears the answers to pings.
+func (o *outboxes) listen() (*nats.Subscription, error) {
+	o.inbox = o.a.cfg.Bus.Tokens.NewInbox()
+	o.bound = min(wire.MaxPart, int(o.a.cfg.Bus.Tokens.MaxPayload()))
+	sub, err := o.a.cfg.Bus.Tokens.Subscribe(o.inbox+".*", o.pong)
+	if err != nil {
+		return nil, fmt.Errorf("worker: listen for pongs: %w", err)
+	}
+	return sub, nil
+}
+
+// pingEvery is how often a gateway that has streams open hears which and how far.
+const pingEvery = 250 * time.Millisecond
+
+// endKept bounds how long the last frames of a stream are kept for a gateway that does not say that it has them.
+const endKept = 30 * time.Second
+
+// pings keeps the gateways company until ctx ends.
+func (o *outboxes) pings(ctx context.Context) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			o.ping(now)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (o *outboxes) ping(now time.Time) {
+	o.mu.Lock()
+	boxes := make([]*outbox, 0, len(o.all))
+	for subject, b := range o.all {
+		b.mu.Lock()
+		if len(b.streams) == 0 && !b.sending {
+			delete(o.all, subject) // open makes a new one
+		} else {
+			boxes = append(boxes, b)
+		}
+		b.mu.Unlock()
+	}
+	o.mu.Unlock()
+	for _, b := range boxes {
+		b.ping(now)
+	}
+}
+
+func (b *outbox) ping(now time.Time) {
+	pings := make(map[wire.Instance]*wire.Ping) // a ping speaks for one life; streams of an earlier one may still be here
+	var lost []*sender
+	b.mu.Lock()
+	if !b.o.a.cfg.Bus.Tokens.IsConnected() {
+		b.answered = now // the silence is ours: the gateway has as long again once the bus is back
+	}
+	gone := now.Sub(b.answered) > b.o.a.cfg.GatewayTimeout+pingEvery
+	for id, s := range b.streams {
+		if gone || !s.ended.IsZero() && now.Sub(s.ended) > endKept {
+			lost = append(lost, s)
+			delete(b.streams, id)
+			continue
+		}
+		p := pings[s.instance]
+		if p == nil {
+			p = &wire.Ping{Worker: b.o.a.cfg.Name, Instance: s.instance}
+			pings[s.instance] = p
+		}
+		if len(p.Sent) < wire.MaxStreams {
+			p.Sent = append(p.Sent, wire.Mark{Stream: id, Seq: s.next - 1})
+		}
+	}
+	for _, p := range pings { // through the queue: a ping that overtook frames would look like their loss
+		b.pending = append(b.pending, outgoing{msg: p.AppendTo(nil), reply: b.reply})
+	}
+	b.flush()
+	for _, s := range lost {
+		s.lost(errGatewayGone)
+	}
+}
+
+// pong takes a gateway's answer: what it has consumed, and what it does not know any more.
+func (o *outboxes) pong(msg *nats.Msg) {
+	p, err := wire.ParsePong(msg.Data)
+	absent := len(msg.Data) == 0 && msg.Header.Get("Status") == "503"
+	if err != nil && !absent {
+		return
+	}
+	now := time.Now()
+	o.mu.Lock()
+	for _, b := range o.all {
+		if b.reply != msg.Subject {
+			continue
+		}
+		b.mu.Lock()
+		if b.absent = absent; !absent {
+			b.answered = now
+		}
+		b.mu.Unlock()
+	}
+	o.mu.Unlock()
+	if absent {
+		return // one that only lost its bus may be back with the next ping
+	}
+	o.acked(p.Gateway, p.Through)
+	for _, id := range p.Unknown {
+		if s := o.find(p.Gateway, id); s != nil {
+			delete(s.box.streams, s.stream)
+			s.box.mu.Unlock()
+			s.lost(errCancelled)
+		}
+	}
+}
+
+// settle waits until the gateways that are there have everything, or the bound is reached.
+func (o *outboxes) settle(bound time.Duration) {
+	o.ping(time.Now())
+	for end := time.Now().Add(bound); time.Now().Before(end) && o.owes(); time.Sleep(5 * time.Millisecond) {
+	}
+}
+
+// owes tells whether a gateway that is there has not confirmed all its frames.
+func (o *outboxes) owes() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, b := range o.all {
+		b.mu.Lock()
+		owes := len(b.streams) > 0 && !b.absent
+		b.mu.Unlock()
+		if owes {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,198 @@
+package workeradapter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// unsent is an adapter whose bus takes everything and brings nothing: what is sent is read from the kept frames.
+func unsent(t testing.TB) *Adapter {
+	t.Helper()
+	nc := new(nats.Conn) // publishing on it is an error, as on a bus that is away
+	a, err := New(Config{Bus: &bus.Bus{Control: nc, Tokens: nc, Bulk: nc}, Engine: "http://127.0.0.1:1", Name: "w", Registry: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// relayOf makes the relay of a stream that reads from body.
+func relayOf(t testing.TB, a *Adapter, body io.Reader, flags wire.Flags, cacheReport bool) *relay {
+	t.Helper()
+	d := &wire.Dispatch{Request: wire.NewRequestID(), Attempt: 1, Instance: 7, Stream: 1, Gateway: "g", Pool: "m", Path: "/v1/chat/completions", Window: wire.StreamWindow, Flags: flags | wire.FlagStream}
+	at := &attempt{a: a, d: d, calledAt: time.Now()}
+	at.ctx, at.cancel = context.WithCancelCause(t.Context())
+	at.open()
+	at.stream.window = 1 << 30
+	resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(body)}
+	return &relay{t: at, resp: resp, info: &wire.WorkerInfo{EngineKind: "sglang", CacheReport: cacheReport}}
+}
+
+// sentBy is what the frames of a relay carry.
+func sentBy(r *relay) (data []byte, heads int) {
+	for _, f := range r.t.stream.kept {
+		switch f.Type {
+		case wire.FrameHead:
+			heads++
+		case wire.FrameData:
+			data = append(data, f.Data...)
+		}
+	}
+	return data, heads
+}
+
+// eventsOf cuts a stream into its whole events, the slow and certain way.
+func eventsOf(b []byte) (events []string) {
+	for {
+		n := 0
+		for i := 1; i < len(b); i++ {
+			if b[i] == '\n' && (b[i-1] == '\n' || b[i-1] == '\r' && i >= 2 && b[i-2] == '\n') {
+				n = i + 1
+				break
+			}
+		}
+		if n == 0 {
+			return events
+		}
+		events, b = append(events, string(b[:n])), b[n:]
+	}
+}
+
+// chunks reads a stream in pieces of the sizes that cuts tells, and ends with an error.
+type chunks struct {
+	b, cuts []byte
+	err     error
+}
+
+func (c *chunks) Read(p []byte) (int, error) {
+	if len(c.b) == 0 {
+		return 0, c.err
+	}
+	n := len(c.b)
+	if len(c.cuts) > 0 {
+		n, c.cuts = min(n, int(c.cuts[0])+1), c.cuts[1:]
+	}
+	n = copy(p, c.b[:n])
+	c.b = c.b[n:]
+	return n, nil
+}
+
+// FuzzRelay relays anything as an engine's stream, cut anywhere. It never panics; what comes out is a subsequence of
+// the stream's whole events, with one head in front at most; a stream without [DONE] has not ended well; and where
+// it was cut makes no difference to a stream without errors.
+func FuzzRelay(f *testing.F) {
+	f.Add([]byte("data: {\"choices\":[{\"delta\":{}}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n"), []byte{0, 1, 2}, true)
+	f.Add([]byte(": c\r\n\r\ndata: {\"error\":{\"message\":\"x\",\"code\":400}}\r\n\r\ndata: [DONE]\r\n\r\n"), []byte{9}, false)
+	f.Add([]byte("\n\n\n\r\n\r\ndata:\n\ndata: {\"sglext\":{\"cached_tokens_details\":{\"device\":1}},\"choices\":[]}\n\ndata: [DONE]\n\nmore\n\n"), []byte{}, true)
+	f.Add([]byte("data: {\"meta_info\":{\"finish_reason\":{\"type\":\"abort\",\"status_code\":503,\"message\":\"\\ud800\"}}}\n\n"), []byte{255, 0}, true)
+	a := unsent(f)
+	relayed := func(t *testing.T, r *relay) (string, wire.End) {
+		end := r.events()
+		got, heads := sentBy(r)
+		if heads > 1 || heads == 0 && len(got) > 0 {
+			t.Fatalf("%d heads in front of %q", heads, got)
+		}
+		if r.t.stream.end(&end); len(r.t.stream.kept) == 0 || r.t.stream.kept[len(r.t.stream.kept)-1].End == nil {
+			t.Fatal("no last frame")
+		}
+		n := len(r.t.stream.kept)
+		if r.t.stream.end(&end); len(r.t.stream.kept) != n {
+			t.Fatal("two last frames")
+		}
+		a.out.forget(r.t.stream.key)
+		return string(got), end
+	}
+	f.Fuzz(func(t *testing.T, stream, cuts []byte, cacheReport bool) {
+		r := relayOf(t, a, &chunks{bytes.Clone(stream), cuts, errors.New("cut")}, 0, cacheReport)
+		got, end := relayed(t, r)
+		if r.done != (end.Code == wire.CodeOK) {
+			t.Fatalf("[DONE] has come: %v, and it ended as %v", r.done, end.Code)
+		}
+		if !wire.Code.Retryable(end.Code) && end.Code != wire.CodeOK && r.fault == nil {
+			t.Fatalf("ended as %v without a fault", end.Code)
+		}
+		if end.Code != wire.CodeEngineRefused && !bytes.Contains(stream, []byte("sglext")) { // of those, the engine's words are taken out of their event, or a member of it
+			left := eventsOf(stream)
+			for _, e := range eventsOf([]byte(got)) {
+				at := -1
+				for i := range left {
+					if left[i] == e {
+						at = i
+						break
+					}
+				}
+				if at < 0 {
+					t.Fatalf("event %q is not one of the engine's, or out of order, in %q", e, got)
+				}
+				left = left[at+1:]
+			}
+			if strings.Join(eventsOf([]byte(got)), "") != got {
+				t.Fatalf("%q does not end with a whole event", got)
+			}
+		}
+		if r.fault != nil {
+			return // whether it came before the client saw anything depends on the cuts
+		}
+		again := relayOf(t, a, iotest.OneByteReader(&chunks{bytes.Clone(stream), nil, io.EOF}), 0, cacheReport)
+		if one, _ := relayed(t, again); one != got {
+			t.Fatalf("byte by byte: %q, in other pieces: %q", one, got)
+		}
+	})
+}
+
+// BenchmarkRelayEvent relays one token's event of a chat from the engine's bytes to the message for the gateway.
+func BenchmarkRelayEvent(b *testing.B) {
+	a := unsent(b)
+	r := relayOf(b, a, nil, 0, true)
+	event := []byte(`data: {"id":"5f0c1d2e","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"role":null,"content":" token","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}` + "\n\n")
+	buf := make([]byte, 0, 8<<10)
+	b.SetBytes(int64(len(event)))
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = r.relayEvents(append(buf, event...), 0)
+		if s := r.t.stream; len(s.kept) > 64 { // as a gateway acknowledges
+			s.box.mu.Lock()
+			s.acked(s.next - 1)
+			s.box.mu.Unlock()
+		}
+	}
+	if r.fault != nil || !r.begun || len(buf) != 0 || r.t.stream.next < uint64(b.N) {
+		b.Fatalf("not relayed: %d frames of %d events", r.t.stream.next, b.N)
+	}
+}
+
+func TestCancelledDispatchesLeaveNothingBehind(t *testing.T) {
+	a := unsent(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	a.runCtx = ctx
+	for i := range uint64(1000) { // refused: there is no engine
+		d := &wire.Dispatch{Attempt: 1, Instance: 7, Stream: i, Gateway: "g", Size: 1, Body: []byte("x")}
+		a.admit(d, "")
+		a.cancel(wire.Cancel{Gateway: "g", Stream: i})
+	}
+	if attempts, bodies, streams := a.Held(); attempts != 0 || bodies != 0 || streams != 0 {
+		t.Errorf("%d attempts, %d bytes, %d streams", attempts, bodies, streams)
+	}
+	a.forgetEarly(time.Now().Add(2 * earlyFor))
+	if n := len(a.early); n != 0 {
+		t.Errorf("%d cancels are remembered", n)
+	}
+	a.out.ping(time.Now())
+	if n := len(a.out.all); n != 0 {
+		t.Errorf("%d ways to gateways that nobody uses", n)
+	}
+}
