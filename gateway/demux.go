@@ -1,0 +1,193 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// demux hands incoming frames to the streams that they belong to. One wildcard subscription serves all streams.
+type demux struct {
+	bus      *bus.Bus
+	subjects wire.Subjects
+	gateway  string
+	metrics  *metrics
+	replies  string // inbox on the bulk connection, without the last token: part acks and "nobody there"
+	subs     []*nats.Subscription
+	next     atomic.Uint64
+
+	shards [16]struct {
+		mu      sync.Mutex
+		streams map[uint64]*stream
+	}
+}
+
+func newDemux(cfg Config, m *metrics) *demux {
+	d := &demux{bus: cfg.Bus, subjects: cfg.Subjects, gateway: cfg.ID, metrics: m}
+	d.next.Store(uint64(rand.Uint32())) // a gateway that comes back under its old ID must not take old streams for new ones
+	for i := range d.shards {
+		d.shards[i].streams = make(map[uint64]*stream)
+	}
+	return d
+}
+
+// pendingBytes bounds what the client library keeps for a subscription whose callback is behind.
+const pendingBytes = 256 << 20
+
+func (d *demux) start(ctx context.Context) error {
+	d.replies = d.bus.Bulk.NewInbox()
+	for _, l := range []struct {
+		conn    *nats.Conn
+		subject string
+		on      nats.MsgHandler
+	}{
+		{d.bus.Tokens, d.subjects.OutAll(d.gateway), d.frames},
+		{d.bus.Bulk, d.replies + ".*", d.reply},
+	} {
+		sub, err := l.conn.Subscribe(l.subject, l.on)
+		if err == nil {
+			d.subs = append(d.subs, sub)
+			err = sub.SetPendingLimits(-1, pendingBytes)
+		}
+		if err != nil {
+			d.stop()
+			return fmt.Errorf("gateway: listen to %s: %w", l.subject, err)
+		}
+	}
+	d.bus.Flush(ctx)
+	return nil
+}
+
+func (d *demux) stop() {
+	for _, sub := range d.subs {
+		sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
+	}
+}
+
+// open makes a stream for one attempt. Its owner closes it.
+func (d *demux) open(worker string, n wire.Instance, attempt uint32) *stream {
+	s := &stream{
+		demux: d, id: d.next.Add(1), worker: worker, instance: n, attempt: attempt,
+		wake: make(chan struct{}, 1), expect: 1, heard: time.Now(),
+	}
+	sh := d.shard(s.id)
+	sh.mu.Lock()
+	sh.streams[s.id] = s
+	sh.mu.Unlock()
+	return s
+}
+
+func (d *demux) shard(id uint64) *struct {
+	mu      sync.Mutex
+	streams map[uint64]*stream
+} {
+	return &d.shards[id%uint64(len(d.shards))]
+}
+
+func (d *demux) find(id uint64) *stream {
+	sh := d.shard(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.streams[id]
+}
+
+func (d *demux) forget(s *stream) {
+	sh := d.shard(s.id)
+	sh.mu.Lock()
+	delete(sh.streams, s.id)
+	sh.mu.Unlock()
+}
+
+// frames runs on the token connection's goroutine and never blocks.
+func (d *demux) frames(msg *nats.Msg) {
+	switch kind, err := wire.KindOf(msg.Data); {
+	case err != nil:
+		d.metrics.strays.Inc()
+	case kind == wire.KindPing:
+		d.pong(msg)
+	case kind == wire.KindFrames:
+		now, count := time.Now(), 0
+		err := wire.ParseFrames(msg.Data, func(worker []byte, n wire.Instance, f *wire.Frame) bool {
+			count++
+			s := d.find(f.Stream)
+			if s == nil || s.instance != n || s.attempt != f.Attempt || s.worker != string(worker) {
+				d.metrics.strays.Inc()
+				return true
+			}
+			s.push(now, f)
+			return true
+		})
+		if err != nil {
+			d.metrics.strays.Inc()
+		}
+		d.metrics.frames.Add(float64(count))
+	}
+}
+
+// pong tells an adapter what has been consumed of its streams and which are over.
+func (d *demux) pong(msg *nats.Msg) {
+	ping, err := wire.ParsePing(msg.Data)
+	if err != nil || msg.Reply == "" {
+		return
+	}
+	now, pong := time.Now(), wire.Pong{Gateway: d.gateway}
+	for _, m := range ping.Sent {
+		s := d.find(m.Stream)
+		if s == nil || s.instance != ping.Instance {
+			pong.Unknown = append(pong.Unknown, m.Stream)
+			continue
+		}
+		pong.Through = append(pong.Through, wire.Mark{Stream: m.Stream, Seq: s.alive(now, m.Seq)})
+	}
+	d.bus.Control.Publish(msg.Reply, pong.AppendTo(nil)) //nolint:errcheck // the adapter asks again
+}
+
+// reply runs on the bulk connection's goroutine: what became of a dispatch.
+func (d *demux) reply(msg *nats.Msg) {
+	id, err := strconv.ParseUint(msg.Subject[strings.LastIndexByte(msg.Subject, '.')+1:], 36, 64)
+	if err != nil {
+		return
+	}
+	s := d.find(id)
+	if s == nil {
+		return
+	}
+	if noResponders(msg) {
+		s.absent()
+		return
+	}
+	if ack, err := wire.ParsePartAck(msg.Data); err == nil {
+		s.partAcked(ack.Received)
+	}
+}
+
+// replyTo is the reply subject of everything that is sent for the stream on the bulk connection.
+func (d *demux) replyTo(s *stream) string { return d.replies + "." + strconv.FormatUint(s.id, 36) }
+
+// resend asks for the frames of a stream from a number on. It goes out on the bulk connection, whose inbox hears when
+// nobody is there.
+func (d *demux) resend(s *stream, from uint64) {
+	d.metrics.resends.Inc()
+	m := wire.Resend{Gateway: d.gateway, Stream: s.id, From: from}
+	d.bus.Bulk.PublishRequest(d.subjects.Ctl(s.worker), d.replyTo(s), m.AppendTo(nil)) //nolint:errcheck // silence is noticed
+}
+
+func (d *demux) ack(s *stream, through uint64) {
+	m := wire.Ack{Gateway: d.gateway, Through: []wire.Mark{{Stream: s.id, Seq: through}}}
+	d.bus.Control.Publish(d.subjects.Ctl(s.worker), m.AppendTo(nil)) //nolint:errcheck // the next pong tells the same
+}
+
+func (d *demux) cancel(s *stream, code wire.Code) {
+	m := wire.Cancel{Gateway: d.gateway, Stream: s.id, Instance: s.instance, Code: code}
+	d.bus.Control.Publish(d.subjects.Ctl(s.worker), m.AppendTo(nil)) //nolint:errcheck // the next pong tells the same
+}

@@ -1,0 +1,15 @@
+package gateway
+
+// Streams counts the streams that are open.
+func (g *Gateway) Streams() (n int) {
+	for i := range g.demux.shards {
+		sh := &g.demux.shards[i]
+		sh.mu.Lock()
+		n += len(sh.streams)
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// InFlight is the number of bytes taken from the budget of bodies.
+func (g *Gateway) InFlight() int64 { return g.inFlight.Load() }

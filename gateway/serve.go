@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/prefix"
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// errDeadline is the cause that ends a request whose time is over.
+var errDeadline = errors.New("the request's time is over")
+
+// serve answers one inference request.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route prefix.Route) {
+	c := &call{who: who, route: route, path: route.String(), arrived: time.Now()}
+	g.metrics.inFlight.Inc()
+	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w)}
+	defer func() {
+		a.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next answer has its own, or none
+		g.metrics.inFlight.Dec()
+		g.metrics.total.Observe(time.Since(c.arrived).Seconds())
+		g.metrics.requests.WithLabelValues(c.path, strconv.Itoa(a.status)).Inc()
+	}()
+	limit, err := g.deadline(r)
+	if err != nil {
+		a.fail(asFailure(err))
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, errDeadline)
+	defer cancel()
+	release, err := g.read(ctx, a, r)
+	defer release()
+	if err != nil {
+		a.fail(asFailure(err))
+		return
+	}
+	g.answer(ctx, a)
+}
+
+// answer gives the request to one worker after the other until one has answered it, or it is the client's to know.
+func (g *Gateway) answer(ctx context.Context, a *answer) {
+	c := a.c
+	var last ending
+	for attempt := uint32(1); ; attempt++ {
+		c.assign.Attempt = attempt
+		p, err := g.place(ctx, c)
+		if err != nil {
+			a.finish(g.unplaced(ctx, c, err, last))
+			return
+		}
+		last = g.try(ctx, a, p)
+		g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
+		if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
+			last = ending{code: causeCode(ctx)}
+		}
+		if a.begun || !last.code.Retryable() || ctx.Err() != nil {
+			a.finish(last)
+			return
+		}
+		g.cfg.Log.Debug("attempt failed", "request", c.id.String(), "attempt", attempt, "worker", p.Worker, "code", last.code.String(), "detail", last.detail)
+		c.assign.History = append(c.assign.History, wire.Outcome{Attempt: attempt, Worker: p.Worker, Instance: p.Instance, Code: last.code})
+		if int(attempt) >= g.cfg.MaxAttempts || poison(c.assign.History) {
+			a.finish(last)
+			return
+		}
+	}
+}
+
+// poison tells whether a request has broken so many engines that it must be what breaks them: given on and on, it
+// would take down worker after worker.
+func poison(history []wire.Outcome) bool {
+	const enough = 2
+	broke := 0
+	for _, o := range history {
+		if o.Code == wire.CodeEngineBroke {
+			broke++
+		}
+	}
+	return broke >= enough
+}
+
+// An ending is how an attempt, or a request, ended.
+type ending struct {
+	code       wire.Code
+	detail     string // the engine's own words, bounded
+	retryAfter time.Duration
+}
+
+// complete tells whether the client gets what the engine answered, all of it.
+func (e ending) complete() bool { return e.code == wire.CodeOK || e.code == wire.CodeEngineRefused }
+
+// A refusal is a scheduler's no.
+type refusal struct{ reply *wire.AssignReply }
+
+func (e *refusal) Error() string { return "refused: " + e.reply.Code.String() }
+
+// schedulerPatience is how long a request waits for a scheduler to come back.
+const schedulerPatience = 5 * time.Second
+
+// place asks for a worker. A scheduler that is not there is asked for again for a while: another one may be.
+func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
+	began := time.Now()
+	defer func() { g.metrics.assign.Observe(time.Since(began).Seconds()) }()
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		if end, ok := ctx.Deadline(); ok {
+			c.assign.RemainingMillis = uint32(max(1, min(time.Until(end).Milliseconds(), 1<<32-1)))
+		}
+		req := c.assign // a scheduler in this process keeps what it is given
+		reply, err := g.cfg.Scheduler.Assign(ctx, &req)
+		switch {
+		case err != nil:
+		case reply.Verdict == wire.Placed && len(reply.Placements) > 0:
+			return &reply.Placements[0], nil
+		case reply.Code == wire.CodeNoScheduler: // this one is leaving
+			err = &AssignError{reply.Code}
+		default:
+			return nil, &refusal{reply}
+		}
+		if _, absent := errors.AsType[*AssignError](err); !absent || time.Since(began)+wait > schedulerPatience {
+			return nil, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// unplaced is how a request ends for which there was no worker. After a failed attempt the failure says more than
+// the fact that nobody is left.
+func (g *Gateway) unplaced(ctx context.Context, c *call, err error, last ending) ending {
+	if ctx.Err() != nil {
+		return ending{code: causeCode(ctx)}
+	}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		if r.reply.Code == wire.CodeNoWorker && last.code != wire.CodeOK {
+			return last
+		}
+		// A verdict without a reason is a queue that is not there yet.
+		return ending{code: cmp.Or(r.reply.Code, wire.CodeOverloaded), detail: r.reply.Message, retryAfter: time.Duration(r.reply.RetryAfterMillis) * time.Millisecond}
+	}
+	if e, ok := errors.AsType[*AssignError](err); ok {
+		return ending{code: e.Code}
+	}
+	g.cfg.Log.Error("no placement", "request", c.id.String(), "error", err)
+	return ending{code: wire.CodeInternal}
+}
+
+// causeCode tells why a request's context ended.
+func causeCode(ctx context.Context) wire.Code {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errDeadline):
+		return wire.CodeDeadline
+	case errors.Is(cause, errShutdown):
+		return wire.CodeDraining
+	}
+	return wire.CodeCancelled
+}

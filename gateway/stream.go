@@ -1,0 +1,161 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// A stream is the incoming side of one attempt: frames in order, without a gap, up to the window.
+type stream struct {
+	demux    *demux
+	id       uint64
+	worker   string
+	instance wire.Instance
+	attempt  uint32
+	wake     chan struct{} // something is new
+
+	mu       sync.Mutex
+	queue    []wire.Frame // received, not taken; their data lie in buf
+	buf      []byte
+	spare    []byte    // holds the data of the frames that were taken last
+	cost     int       // of the queue, see costOf
+	expect   uint64    // next frame number
+	consumed uint64    // last frame number whose bytes the client has
+	asked    time.Time // when missing frames were last asked for
+	heard    time.Time // last sign of life
+	gone     bool      // the bus says that the adapter is not there
+	parts    uint64    // bytes of the body that the adapter has
+	ended    bool      // the last frame is here
+	overrun  bool      // the adapter did not keep to the window
+}
+
+// streamSlack is what a stream may hold above its window: the frames that were under way, and their heads.
+const streamSlack = 2 * wire.StreamWindow
+
+// costOf is what a frame counts against the bound of its stream; so frames without data are bounded too.
+func costOf(f *wire.Frame) int {
+	n := len(f.Data) + wire.FrameOverhead
+	for _, h := range f.Headers {
+		n += len(h.Name) + len(h.Value)
+	}
+	return n
+}
+
+// askAgain is how often missing frames are asked for.
+const askAgain = 100 * time.Millisecond
+
+// push takes a frame and copies its data: one small frame must not keep the whole message that brought it, with the
+// frames of other streams. Frames that came before are dropped; after a gap everything is, and asked for again.
+func (s *stream) push(now time.Time, f *wire.Frame) {
+	s.mu.Lock()
+	s.heard, s.gone = now, false
+	var missing uint64
+	switch {
+	case f.Seq < s.expect:
+	case f.Seq > s.expect:
+		missing = s.missing(now)
+	case s.cost+costOf(f) > wire.StreamWindow+streamSlack:
+		s.overrun = true
+	default:
+		s.buf = append(s.buf, f.Data...)
+		kept := *f
+		kept.Data = s.buf[len(s.buf)-len(f.Data):]
+		s.queue = append(s.queue, kept)
+		s.cost += costOf(f)
+		s.expect++
+		s.ended = s.ended || f.Type == wire.FrameEnd
+	}
+	s.mu.Unlock()
+	if missing > 0 {
+		s.demux.resend(s, missing)
+	}
+	s.signal()
+}
+
+// missing returns the frame number to ask for; 0 when it was asked for just now, or there is no room for more: its
+// owner will give the stream up. The lock is held.
+func (s *stream) missing(now time.Time) uint64 {
+	if s.overrun || now.Sub(s.asked) < askAgain {
+		return 0
+	}
+	s.asked = now
+	return s.expect
+}
+
+// alive notes the adapter's word that it has sent frames up to a number, and tells what has been consumed.
+func (s *stream) alive(now time.Time, sent uint64) (consumed uint64) {
+	s.mu.Lock()
+	s.heard, s.gone = now, false
+	var missing uint64
+	if sent >= s.expect {
+		missing = s.missing(now)
+	}
+	consumed = s.consumed
+	s.mu.Unlock()
+	if missing > 0 {
+		s.demux.resend(s, missing)
+	}
+	return consumed
+}
+
+// absent notes that nobody listens to the worker's subject.
+func (s *stream) absent() {
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *stream) partAcked(received uint64) {
+	s.mu.Lock()
+	s.heard = time.Now()
+	s.parts = max(s.parts, received)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *stream) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the frames that have come since, in into's room. Their data are good until the next take.
+func (s *stream) take(into []wire.Frame) []wire.Frame {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	into = append(into[:0], s.queue...)
+	clear(s.queue)
+	s.queue, s.cost = s.queue[:0], 0
+	s.buf, s.spare = s.spare[:0], s.buf
+	return into
+}
+
+// done notes that the client has the bytes of all frames up to seq.
+func (s *stream) done(seq uint64) {
+	s.mu.Lock()
+	s.consumed = seq
+	s.mu.Unlock()
+}
+
+// health is a copy of what says whether the adapter is there.
+type health struct {
+	silent  time.Duration
+	gone    bool
+	ended   bool
+	overrun bool
+	parts   uint64
+	expect  uint64
+}
+
+func (s *stream) health(now time.Time) health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return health{silent: now.Sub(s.heard), gone: s.gone, ended: s.ended, overrun: s.overrun, parts: s.parts, expect: s.expect}
+}
+
+// close ends the stream: what still comes for it is stray.
+func (s *stream) close() { s.demux.forget(s) }
