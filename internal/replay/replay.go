@@ -1,0 +1,127 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Run sends the workload and reports what came of it. It returns an error only when it could not begin: a
+// Config that is wrong ([ErrConfig]) or a model that cannot be learned ([*ModelError]). Failed requests are
+// part of the report, and so is an end of ctx: the report is then partial.
+func Run(ctx context.Context, cfg Config) (Report, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return Report{}, err
+	}
+	c, err := newClient(cfg)
+	if err != nil {
+		return Report{}, err
+	}
+	defer c.close()
+	if err := c.prepare(ctx); err != nil {
+		return Report{}, err
+	}
+	r := &runner{cfg: cfg, client: c, recorder: newRecorder()}
+	started := time.Now()
+	r.run(ctx)
+
+	report := Report{
+		URL: strings.TrimSuffix(c.base.String(), "/"), API: cfg.API, Model: c.cfg.Model,
+		Workload: cfg.Workload.Name(), Parameters: cfg.Workload.Params(), Seed: cfg.Seed,
+		Stream: !cfg.NoStream, Concurrency: cfg.Concurrency, Interleave: cfg.Interleave,
+		ThinkSeconds: cfg.Think.Seconds(), Started: started.UTC(),
+	}
+	r.recorder.fill(&report)
+	all := cfg.Requests > 0 && r.sent.Load() >= int64(cfg.Requests) && report.Unfinished == 0
+	report.Partial = r.cutShort.Load() && !all // the context may end just after the last request
+	switch {
+	case report.Partial:
+		report.Stopped = context.Cause(ctx).Error()
+	case cfg.Requests > 0 && !all && cfg.Conversations == 0:
+		report.Stopped = fmt.Sprintf("the workload ended before %s requests", count(int64(cfg.Requests)))
+	}
+	return report, nil
+}
+
+// A runner shares out conversations and requests among users.
+type runner struct {
+	cfg      Config
+	client   *client
+	recorder *recorder
+
+	opened   atomic.Int64 // conversations
+	sent     atomic.Int64 // requests
+	cutShort atomic.Bool  // a user stopped because the context ended
+}
+
+// run returns when every user has stopped.
+func (r *runner) run(ctx context.Context) {
+	flight, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer abandon(nil)
+	var others sync.WaitGroup
+	others.Go(func() { r.graceThen(ctx, flight, abandon) })
+	if r.cfg.Progress != nil && r.cfg.Terminal {
+		others.Go(func() { showProgress(flight, r.cfg.Progress, r.expected(), r.recorder.live) })
+	}
+	var users sync.WaitGroup
+	for n := range r.cfg.Concurrency {
+		users.Go(func() {
+			u := user{
+				runner: r,
+				rng:    rand.New(stream(r.cfg.Seed, userChoice, uint64(n))),
+				x:      newExchange(r.cfg),
+			}
+			u.run(ctx, flight)
+		})
+	}
+	users.Wait()
+	abandon(nil)
+	others.Wait()
+}
+
+// graceThen abandons requests in flight once ctx has ended and the grace has passed.
+func (r *runner) graceThen(ctx, flight context.Context, abandon context.CancelCauseFunc) {
+	select {
+	case <-ctx.Done():
+	case <-flight.Done():
+		return
+	}
+	if sleep(flight, r.cfg.Grace) {
+		abandon(errUserStopped)
+	}
+}
+
+// expected is how many requests there will be if none fails, or 0 if there is no telling.
+func (r *runner) expected() int {
+	conversations, requests := r.cfg.Workload.Size()
+	switch {
+	case r.cfg.Requests > 0:
+		return r.cfg.Requests
+	case r.cfg.Requests == 0 && r.cfg.Conversations == conversations:
+		return requests
+	}
+	return 0
+}
+
+// conversation opens the next one; false when there are to be no more.
+func (r *runner) conversation() (Conversation, bool) {
+	n := r.opened.Add(1) - 1
+	if r.cfg.Conversations > 0 && n >= int64(r.cfg.Conversations) {
+		return nil, false
+	}
+	return r.cfg.Workload.Conversation(int(n), r.cfg.Seed, r.cfg.API)
+}
+
+// ticket allows one more request; false when all have been sent.
+func (r *runner) ticket() bool {
+	if n := r.sent.Add(1); r.cfg.Requests > 0 && n > int64(r.cfg.Requests) {
+		r.sent.Add(-1)
+		return false
+	}
+	return true
+}
