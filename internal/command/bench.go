@@ -1,0 +1,134 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/radixbus/radixbus/internal/replay"
+)
+
+// benchFlags are what `bench` may be told.
+type benchFlags struct {
+	cfg      replay.Config
+	turns    replay.MultiturnConfig
+	workload string
+	trace    string
+	format   string
+	generate bool
+	stream   bool
+	json     string
+	keyFile  string
+}
+
+func (e *env) benchCommand() *cobra.Command {
+	var b benchFlags
+	c := &cobra.Command{
+		Use: "bench URL", Short: "Put load on an OpenAI or SGLang endpoint and report what it felt",
+		Long: "Users hold conversations: the next turn is sent when the reply is complete (closed loop). Prompts are generated\n" +
+			"(--workload multiturn) or those of a recorded trace of message lists (--trace FILE).",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &ExitError{2, errors.New("bench takes one URL, such as http://127.0.0.1:8080")}
+			}
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&b.workload, "workload", "multiturn", "generated load: multiturn")
+	f.StringVar(&b.trace, "trace", "", "trace file, plain or .gz, in place of a workload")
+	f.StringVar(&b.format, "format", "", "the trace's format, when it is not to be recognised: "+formats())
+	f.IntVar(&b.cfg.Requests, "requests", 0, "requests to send (default: the workload's natural size)")
+	f.IntVar(&b.cfg.Conversations, "conversations", 0, "conversations to hold (default: the workload's natural size)")
+	f.IntVar(&b.cfg.Concurrency, "concurrency", 16, "users at a time")
+	f.IntVar(&b.cfg.Interleave, "interleave", 1, "conversations that each user keeps open")
+	f.DurationVar(&b.cfg.Think, "think", 0, "pause between a reply and the next turn")
+	f.BoolVar(&b.stream, "stream", true, "read streams")
+	f.BoolVar(&b.generate, "generate", false, "use /generate in place of /v1/chat/completions")
+	f.BoolVar(&b.cfg.Portable, "portable", false, "send only what every OpenAI endpoint understands")
+	f.StringVar(&b.cfg.Model, "model", "", "model name (default: the first at /v1/models)")
+	f.Uint64Var(&b.cfg.Seed, "seed", 1, "of generated content")
+	f.DurationVar(&b.cfg.Timeout, "timeout", 0, "for one request (default 5m)")
+	f.IntVar(&b.cfg.OutputTokens, "output-tokens", 0, "tokens of each reply (default: the workload's)")
+	f.IntVar(&b.turns.Rounds, "rounds", 0, "multiturn: turns of a conversation (default 5)")
+	f.IntVar(&b.turns.InputTokens, "input-tokens", 0, "multiturn: tokens of each question (default 512)")
+	f.IntVar(&b.turns.SystemPrompts, "system-prompts", 0, "multiturn: distinct system prompts that conversations share")
+	f.IntVar(&b.turns.SystemTokens, "system-tokens", 0, "multiturn: tokens of each (default 2048)")
+	f.StringVar(&b.json, "json", "", "write the report to this file; - is standard output, without the table")
+	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key (default: $OPENAI_API_KEY)")
+	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c.Context(), &b, args[0]) }
+	return c
+}
+
+func formats() string {
+	var names []string
+	for _, f := range replay.Formats() {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (e *env) bench(ctx context.Context, b *benchFlags, url string) (err error) {
+	b.cfg.URL, b.cfg.NoStream = url, !b.stream
+	b.cfg.API = replay.Chat
+	if b.generate {
+		b.cfg.API = replay.Generate
+	}
+	b.turns.OutputTokens = b.cfg.OutputTokens
+	if b.cfg.Workload, err = b.load(); err != nil {
+		return err
+	}
+	if b.cfg.APIKey, err = readSecret(b.keyFile); err != nil {
+		return err
+	}
+	if b.keyFile == "" {
+		b.cfg.APIKey = e.lookup("OPENAI_API_KEY")
+	}
+	b.cfg.Progress, b.cfg.Terminal = e.Stderr, terminal(e.Stderr)
+	report, err := replay.Run(ctx, b.cfg)
+	if err != nil {
+		if errors.Is(err, replay.ErrConfig) {
+			return &ExitError{2, err}
+		}
+		return err
+	}
+	doc, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	doc = append(doc, '\n')
+	if b.json != "" && b.json != "-" {
+		if err := os.WriteFile(b.json, doc, 0o644); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	if b.json == "-" {
+		_, err = e.Stdout.Write(doc)
+	} else {
+		err = report.WriteTable(e.Stdout)
+	}
+	if err == nil && report.Errors > 0 {
+		err = fmt.Errorf("%d of %d requests failed", report.Errors, report.Requests)
+	}
+	return err
+}
+
+// load opens the trace, or makes the workload.
+func (b *benchFlags) load() (replay.Workload, error) {
+	if b.trace != "" {
+		return replay.OpenTrace(b.trace, replay.Format(b.format))
+	}
+	if b.workload != "multiturn" {
+		return nil, &ExitError{2, fmt.Errorf("unknown workload %q: there is multiturn", b.workload)}
+	}
+	w, err := replay.NewMultiturn(b.turns)
+	if err != nil {
+		return nil, &ExitError{2, err}
+	}
+	return w, nil
+}

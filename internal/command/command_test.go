@@ -1,0 +1,251 @@
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/radixbus/radixbus/internal/command"
+)
+
+// buffer is what a command wrote; it may be read while the command runs.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// run runs one command to its end.
+func run(t *testing.T, environ []string, args ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	var out, log buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = command.Run(ctx, command.Process{Args: args, Environ: environ, Stdout: &out, Stderr: &log})
+	if ctx.Err() != nil {
+		t.Fatalf("%q did not end by itself\n%s", args, log.String())
+	}
+	return out.String(), log.String(), err
+}
+
+// code is the exit code that an error stands for.
+func code(err error) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[*command.ExitError](err); ok {
+		return exit.Code
+	}
+	return 1
+}
+
+func TestMistakesOfUseExitWithTwoAndNameThemselves(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("bad.yaml", []byte("up:\n  polizy: radix\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("self.yaml", []byte("config: other.yaml\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args    string
+		environ []string
+		say     string
+	}{
+		// An unknown command exited with 1, like a failure at run time.
+		{"upp", nil, "did you mean up?"},
+		{"frobnicate", nil, `unknown command "frobnicate"`},
+		{"--no-such-flag", nil, "no-such-flag"},
+		{"up --no-such-flag", nil, "no-such-flag"},
+		{"up extra", nil, "extra"},
+		{"up --workers 257", nil, "256"},
+		{"up --port 8080x", nil, "8080x"},
+		{"up --policy best", nil, "best"},
+		{"up --profile abacus", nil, "abacus"},
+		{"up --engine ftp://host", nil, "ftp://host"},
+		{"up --bus-host 0.0.0.0", nil, "0.0.0.0"},
+		{"up --log-level loud", nil, "loud"},
+		{"up --config absent.yaml", nil, "absent.yaml"},
+		{"up --config bad.yaml", nil, "up.polizy"},
+		{"up --config self.yaml", nil, `"config"`},
+		// RADIXBUS_CONFIG was read after the file had been looked for, and did nothing.
+		{"up", []string{"RADIXBUS_CONFIG=bad.yaml"}, "up.polizy"},
+		{"up", []string{"RADIXBUS_WORKERS=many"}, "RADIXBUS_WORKERS"},
+		{"up", []string{"RADIXBUS_POLICY=best"}, "best"},
+		{"worker", nil, "--engine"},
+		{"worker --engine host:1 --nats nats://127.0.0.1:1,nats://[", nil, "URL"},
+		{"scheduler --nats-creds absent.creds", nil, "absent.creds"},
+		{"scheduler", []string{"NATS_CREDS=absent.creds"}, "absent.creds"},
+		{"sim --n 300", nil, "256"},
+		{"sim --eviction random", nil, "random"},
+		{"bench", nil, "one URL"},
+		{"bench --workload pangram http://127.0.0.1:1", nil, "pangram"},
+	} {
+		out, _, err := run(t, tt.environ, append(strings.Fields(tt.args), flagsOf(tt.args)...)...)
+		if code(err) != 2 || !strings.Contains(err.Error(), tt.say) {
+			t.Errorf("radixbus %s (with %q): %v (exit %d), want exit 2 and %q", tt.args, tt.environ, err, code(err), tt.say)
+		}
+		if out != "" {
+			t.Errorf("radixbus %s wrote %q to standard output", tt.args, out)
+		}
+	}
+}
+
+// flagsOf keeps commands that would start off the default ports.
+func flagsOf(args string) []string {
+	switch name, _, _ := strings.Cut(args, " "); name {
+	case "up":
+		return []string{"--admin-port", "0", "--bus-port", "0"}
+	case "worker", "scheduler":
+		return []string{"--admin-port", "0"}
+	}
+	return nil
+}
+
+func TestHelpAndVersionNeedNoConfiguration(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{nil, {"--help"}, {"help", "up"}, {"up", "--help"}, {"version"}, {"completion", "bash"}} {
+		out, _, err := run(t, nil, args...)
+		if err != nil || !strings.Contains(out, "radixbus") {
+			t.Errorf("radixbus %q: %v, %.80q", args, err, out)
+		}
+	}
+	out, _, _ := run(t, nil, "--help")
+	for _, name := range []string{"up", "gateway", "scheduler", "worker", "sim", "bench", "version"} {
+		if !strings.Contains(out, "\n  "+name+" ") {
+			t.Errorf("the help does not list %s", name)
+		}
+	}
+}
+
+// launch runs a command in the background until stop is called, which returns its error.
+func launch(t *testing.T, environ []string, args ...string) (out, log *buffer, stop func() error) {
+	t.Helper()
+	out, log = new(buffer), new(buffer)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- command.Run(ctx, command.Process{Args: args, Environ: environ, Stdout: out, Stderr: log})
+	}()
+	stop = sync.OnceValue(func() error {
+		cancel(command.Signal("terminated"))
+		select {
+		case err := <-done:
+			return err
+		case <-time.After(30 * time.Second):
+			return errors.New("it did not stop in 30 s")
+		}
+	})
+	t.Cleanup(func() { stop() })
+	return out, log, stop
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	c := &http.Client{Timeout: 10 * time.Second}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	doc, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(doc)
+}
+
+func TestSimulatedEnginesAreListedServedAndBenched(t *testing.T) {
+	t.Chdir(t.TempDir())
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	out, _, stop := launch(t, []string{"RADIXBUS_SPEED=100"}, "sim", "--port", "0", "--n", "2", "--model", "pretend")
+	eventually(t, "two URLs", func() bool { return strings.Count(out.String(), "\n") == 2 })
+	urls := strings.Fields(out.String())
+	for _, url := range urls {
+		if status, doc := get(t, url+"/v1/models"); status != http.StatusOK || !strings.Contains(doc, `"pretend"`) {
+			t.Errorf("%s serves %d %s", url, status, doc)
+		}
+	}
+	table, _, err := run(t, nil, "bench", urls[0], "--requests", "6", "--concurrency", "2", "--rounds", "3", "--input-tokens", "20", "--output-tokens", "4", "--json", "report.json")
+	if err != nil || table == "" {
+		t.Fatalf("bench: %v, %q", err, table)
+	}
+	doc, err := os.ReadFile(filepath.Join(".", "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Requests int `json:"requests"`
+		Errors   int `json:"errors"`
+	}
+	if err := json.Unmarshal(doc, &report); err != nil || report.Requests != 6 || report.Errors != 0 {
+		t.Errorf("report %.300s (%v), want six requests without an error", doc, err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("sim = %v, want nil when asked to stop", err)
+	}
+	if status, _ := get(t, urls[0]+"/health"); status != 0 {
+		t.Error("the engine is still there")
+	}
+}
+
+func TestRoleReadsFileAndEnvironmentAndTellsWhetherItIsReady(t *testing.T) {
+	t.Chdir(t.TempDir())
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	if err := os.WriteFile("fleet.yaml", []byte("nats: nats://127.0.0.1:1\nworker:\n  engine: http://127.0.0.1:2\n  name: from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, log, stop := launch(t, []string{"RADIXBUS_CONFIG=fleet.yaml"}, "worker", "--admin-port", "0", "--log-level", "debug")
+	admin := func() string {
+		for line := range strings.Lines(log.String()) {
+			var entry struct{ Admin string }
+			if json.Unmarshal([]byte(line), &entry) == nil && entry.Admin != "" {
+				return entry.Admin
+			}
+		}
+		return ""
+	}
+	eventually(t, "it waits for the bus that the file names", func() bool {
+		return admin() != "" && strings.Contains(log.String(), "waiting for the bus") && strings.Contains(log.String(), "127.0.0.1:1")
+	})
+	for range 20 { // beside the role's start, for the race detector
+		if status, why := get(t, admin()+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(why, "waiting for the bus") {
+			t.Fatalf("readyz = %d %s", status, why)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Errorf("worker = %v, want nil when asked to stop while it waits", err)
+	}
+}

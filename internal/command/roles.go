@@ -1,0 +1,279 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/radixbus/radixbus/gateway"
+	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/prefix"
+	"github.com/radixbus/radixbus/internal/run"
+	"github.com/radixbus/radixbus/internal/telemetry"
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/scheduler"
+	"github.com/radixbus/radixbus/scheduler/core"
+	"github.com/radixbus/radixbus/workeradapter"
+)
+
+// defaultNATS is where an external nats-server is looked for.
+const defaultNATS = "nats://127.0.0.1:4222"
+
+// role is what the commands that run one role against an external bus have in common.
+type role struct {
+	nats, creds string
+	region      string
+	adminHost   string
+	adminPort   int
+	drain       time.Duration
+}
+
+func (r *role) flags(f *pflag.FlagSet) {
+	f.StringVar(&r.nats, "nats", "", "NATS servers, separated by commas (default $NATS_URL, else "+defaultNATS+")")
+	f.StringVar(&r.creds, "nats-creds", "", "NATS credentials file (default $NATS_CREDS)")
+	f.StringVar(&r.region, "region", "local", "datacenter that this process is in")
+	f.StringVar(&r.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
+	f.IntVar(&r.adminPort, "admin-port", 0, "port of the admin listener; 0 picks a free one")
+	f.DurationVar(&r.drain, "drain-timeout", 30*time.Second, "how long what is under way may take once asked to stop")
+}
+
+// connect waits for the bus.
+func (r *role) connect(ctx context.Context, e *env, name, id string, reg *prometheus.Registry, log *slog.Logger) (*bus.Bus, error) {
+	b, err := bus.Connect(ctx, bus.Config{
+		URL: cmp.Or(r.nats, e.lookup("NATS_URL"), defaultNATS), Creds: cmp.Or(r.creds, e.lookup("NATS_CREDS")),
+		Role: name, ID: id, Registry: reg, Log: log,
+	})
+	if errors.Is(err, bus.ErrConfig) {
+		return nil, &ExitError{2, err}
+	}
+	return b, err
+}
+
+// serve runs a role and its admin listener on a bus of its own.
+func (r *role) serve(ctx context.Context, e *env, name string, start func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (part run.Part, ready func() error, err error)) error {
+	log, err := e.log()
+	if err != nil {
+		return err
+	}
+	reg := telemetry.NewRegistry()
+	var ready atomic.Pointer[func() error] // written once the role is up, read by the admin listener
+	admin, err := telemetry.ListenAdmin(r.adminHost, r.adminPort, reg, func() error {
+		if ask := ready.Load(); ask != nil {
+			return (*ask)()
+		}
+		return errors.New("waiting for the bus")
+	})
+	if err != nil {
+		return err
+	}
+	defer admin.Close() //nolint:errcheck // its part has, unless it never ran
+	log.Info(name+" starting", "version", version(), "admin", "http://"+admin.Addr().String())
+	connect := func(ctx context.Context, up func()) error {
+		b, err := r.connect(ctx, e, name, name[:1]+"-"+wire.NewRid()[:12], reg, log)
+		if err != nil {
+			return err
+		}
+		defer b.Close() //nolint:errcheck // a drain that took too long is told by the part that was late
+		part, isReady, err := start(b, reg, log)
+		if err != nil {
+			return err
+		}
+		return run.All(ctx, run.Part{Name: part.Name, Grace: part.Grace, Run: func(ctx context.Context, partUp func()) error {
+			return part.Run(ctx, func() { ready.Store(&isReady); partUp(); up() })
+		}})
+	}
+	return run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, run.Part{Name: name, Run: connect, Grace: r.drain + 15*time.Second})
+}
+
+// gatewayFlags are a gateway's own, shared by `gateway` and `up`.
+type gatewayFlags struct {
+	host        string
+	port        int
+	maxBody     int64
+	maxInFlight int64
+	timeout     time.Duration
+	keyFile     string
+}
+
+func (g *gatewayFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&g.host, "host", "127.0.0.1", "address of the public listener")
+	f.IntVar(&g.port, "port", 8080, "port of the public listener; 0 picks a free one")
+	f.Int64Var(&g.maxBody, "max-payload-size", 512<<20, "bytes of one request body")
+	f.Int64Var(&g.maxInFlight, "max-inflight-bytes", 2<<30, "bytes of all request bodies held at a time")
+	f.DurationVar(&g.timeout, "request-timeout", 30*time.Minute, "for requests that name no deadline")
+	f.StringVar(&g.keyFile, "digest-key-file", "", "file with the secret of the digests, shared by all gateways (default: one that the gateways agree on over the bus)")
+}
+
+// secret reads the digest secret from its file, or asks the other gateways.
+func (g *gatewayFlags) secret(ctx context.Context, b *bus.Bus, log *slog.Logger) ([]byte, error) {
+	if g.keyFile != "" {
+		doc, err := os.ReadFile(g.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("digest key: %w", err)
+		}
+		return []byte(strings.TrimSpace(string(doc))), nil
+	}
+	secret, err := gateway.SharedSecret(ctx, b.Control)
+	if err == nil {
+		return secret, nil
+	}
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("digest secret: %w", context.Cause(ctx))
+	}
+	log.Warn("no digest secret shared over the bus; with several gateways give each the same --digest-key-file", "error", err)
+	return newSecret(), nil
+}
+
+func newSecret() []byte {
+	secret := make([]byte, 32)
+	rand.Read(secret) //nolint:errcheck // never fails
+	return secret
+}
+
+func (e *env) gatewayCommand() *cobra.Command {
+	var r role
+	var g gatewayFlags
+	c := &cobra.Command{
+		Use: "gateway", Short: "Take requests from clients and bring back answers", Args: noArgs,
+		Long: "Serves the OpenAI and SGLang routes. The URL is on the first line of standard output.",
+	}
+	r.flags(c.Flags())
+	g.flags(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		return r.serve(c.Context(), e, "gateway", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+			schedulers, err := gateway.NewBusScheduler(b.Control, wire.Subjects{})
+			if err != nil {
+				return run.Part{}, nil, err
+			}
+			secret, err := g.secret(c.Context(), b, log)
+			if err != nil {
+				return run.Part{}, nil, err
+			}
+			gw, err := g.gateway(b, schedulers, secret, r.drain, reg, log)
+			if err != nil {
+				return run.Part{}, nil, err
+			}
+			return run.Part{Name: "gateway", Grace: r.drain + 10*time.Second, Run: func(ctx context.Context, ready func()) error {
+				return gw.Run(ctx, func() { fmt.Fprintln(e.Stdout, gw.URL()); ready() })
+			}}, func() error { return gw.Ready(context.Background()) }, nil
+		})
+	}
+	return c
+}
+
+func (g *gatewayFlags) gateway(b *bus.Bus, s gateway.Scheduler, secret []byte, drain time.Duration, reg *prometheus.Registry, log *slog.Logger) (*gateway.Gateway, error) {
+	key, err := prefix.NewKey(secret)
+	if err != nil {
+		return nil, err
+	}
+	return gateway.New(gateway.Config{
+		Bus: b, Scheduler: s, Key: key, Host: g.host, Port: g.port, MaxBody: g.maxBody, MaxInFlight: max(g.maxInFlight, g.maxBody),
+		RequestTimeout: g.timeout, DrainTimeout: drain, Registry: reg, Log: log,
+	})
+}
+
+func (e *env) schedulerCommand() *cobra.Command {
+	var r role
+	var policy string
+	c := &cobra.Command{Use: "scheduler", Short: "Choose a worker for every request", Args: noArgs}
+	r.flags(c.Flags())
+	policyFlag(c.Flags(), &policy)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if _, err := core.NewPolicy(policy); err != nil { // now, not once the bus is there
+			return &ExitError{2, err}
+		}
+		return r.serve(c.Context(), e, "scheduler", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+			s, err := scheduler.New(scheduler.Config{Bus: b, Region: r.region, Policy: policy, Cost: prefix.LadderBytes, Registry: reg, Log: log})
+			if err != nil {
+				return run.Part{}, nil, &ExitError{2, err}
+			}
+			return run.Part{Name: "scheduler", Run: s.Run, Grace: r.drain}, s.Ready, nil
+		})
+	}
+	return c
+}
+
+func policyFlag(f *pflag.FlagSet, policy *string) {
+	f.StringVar(policy, "policy", "radix", "how workers are chosen: "+strings.Join(core.Policies(), ", "))
+}
+
+func (e *env) workerCommand() *cobra.Command {
+	var r role
+	var engine, name, keyFile string
+	var maxRunning int
+	c := &cobra.Command{Use: "worker", Short: "Stand beside one engine and bring it requests", Args: noArgs}
+	r.flags(c.Flags())
+	c.Flags().StringVar(&engine, "engine", "", "base URL of the engine (required)")
+	c.Flags().StringVar(&name, "name", "", "the worker's name, unique in the fleet (default: from the host and the engine's port)")
+	c.Flags().StringVar(&keyFile, "engine-key-file", "", "file with the engine's API key")
+	c.Flags().IntVar(&maxRunning, "max-running", 0, "requests given to the engine at a time (default: what the engine says)")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if engine == "" {
+			return &ExitError{2, errors.New("--engine is required: the base URL of the engine, such as http://127.0.0.1:30000")}
+		}
+		if err := workeradapter.CheckEngine(engine); err != nil {
+			return &ExitError{2, err}
+		}
+		if name == "" {
+			name = workerName(engine)
+		}
+		key, err := readSecret(keyFile)
+		if err != nil {
+			return err
+		}
+		return r.serve(c.Context(), e, "worker", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+			a, err := workeradapter.New(workeradapter.Config{
+				Bus: b, Engine: engine, Name: name, Region: r.region, EngineKey: key, MaxRunning: maxRunning,
+				DrainTimeout: r.drain, Version: version(), Registry: reg, Log: log,
+			})
+			if err != nil {
+				return run.Part{}, nil, &ExitError{2, err}
+			}
+			return run.Part{Name: "worker", Run: a.Run, Grace: r.drain + 10*time.Second}, a.Ready, nil
+		})
+	}
+	return c
+}
+
+// workerName names a worker after its engine. An engine that is called by a loopback address gets the host's name: the
+// same address means another engine on every host.
+func workerName(engine string) string {
+	u, err := url.Parse(engine)
+	if err != nil {
+		return ""
+	}
+	host := u.Hostname()
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		if own, err := os.Hostname(); err == nil && own != "" {
+			host = own
+		}
+	}
+	return strings.Trim("w-"+strings.NewReplacer(".", "-", ":", "-").Replace(host)+"-"+u.Port(), "-")
+}
+
+func readSecret(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	doc, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	return strings.TrimSpace(string(doc)), err
+}

@@ -1,0 +1,328 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/radixbus/radixbus/gateway"
+	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/localbus"
+	"github.com/radixbus/radixbus/internal/prefix"
+	"github.com/radixbus/radixbus/internal/run"
+	"github.com/radixbus/radixbus/internal/simengine"
+	"github.com/radixbus/radixbus/internal/telemetry"
+	"github.com/radixbus/radixbus/scheduler"
+	"github.com/radixbus/radixbus/workeradapter"
+)
+
+// upFlags are what `up` may be told.
+type upFlags struct {
+	gatewayFlags
+	sim       simFlags
+	adminHost string
+	adminPort int
+	busHost   string
+	busPort   int
+	workers   int
+	engines   []string
+	keyFile   string
+	policy    string
+	data      string
+	region    string
+	drain     time.Duration
+}
+
+func (e *env) upCommand() *cobra.Command {
+	var u upFlags
+	c := &cobra.Command{
+		Use: "up", Short: "Run everything in one process: bus, gateway, scheduler and workers", Args: noArgs,
+		Long: "Starts an embedded bus, a gateway, a scheduler and workers: simulated ones, or adapters for the engines named with\n" +
+			"--engine. The URL is on the first line of standard output.",
+	}
+	f := c.Flags()
+	u.gatewayFlags.flags(f)
+	u.sim.flags(f)
+	f.StringVar(&u.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
+	f.IntVar(&u.adminPort, "admin-port", 8081, "port of the admin listener; 0 picks a free one")
+	f.StringVar(&u.busHost, "bus-host", "127.0.0.1", "address where other processes reach the embedded bus")
+	f.IntVar(&u.busPort, "bus-port", 0, "its port; 0 picks a free one")
+	f.IntVar(&u.workers, "workers", 4, "simulated workers, when no engine is named; 0: adapters run elsewhere")
+	f.StringArrayVar(&u.engines, "engine", nil, "base URL of a real engine; repeatable, no simulated workers then")
+	f.StringVar(&u.keyFile, "engine-key-file", "", "file with the engines' API key")
+	policyFlag(f, &u.policy)
+	f.StringVar(&u.data, "data", "", "folder for what outlives a restart (default: nothing does)")
+	f.StringVar(&u.region, "region", "local", "datacenter that this process is in")
+	f.DurationVar(&u.drain, "drain-timeout", 30*time.Second, "how long what is under way may take once asked to stop")
+	c.RunE = func(c *cobra.Command, _ []string) error { return e.up(c.Context(), &u) }
+	return c
+}
+
+// up builds the parts and runs them: bus, admin, scheduler, engines, adapters, gateway, in this order.
+func (e *env) up(ctx context.Context, u *upFlags) error {
+	log, err := e.log()
+	if err != nil {
+		return err
+	}
+	if u.workers < 0 || u.workers > 256 {
+		return &ExitError{2, fmt.Errorf("--workers %d is not in 0 to 256", u.workers)}
+	}
+	quiet := log // a fleet's comings and goings are for roles that run alone
+	if terminal(e.Stderr) && e.logLevel == "info" {
+		e.logLevel = "warn"
+		if quiet, err = e.log(); err != nil {
+			return err
+		}
+	}
+	lb, err := localbus.Start(localbus.Config{Host: u.busHost, Port: u.busPort, Dir: u.data, Log: quiet})
+	if errors.Is(err, localbus.ErrOpenBus) {
+		return &ExitError{2, err}
+	}
+	if err != nil {
+		return err
+	}
+	defer lb.Stop() //nolint:errcheck // a folder of ours may stay behind in the system's temporary one
+	h := &hub{e: e, u: u, lb: lb, log: quiet, reg: telemetry.NewRegistry()}
+	defer h.close()
+	parts, err := h.parts(ctx)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, cause) {
+		return nil // asked to stop before it was up
+	}
+	if err != nil {
+		return err
+	}
+	return run.All(ctx, parts...)
+}
+
+// hub is one process with everything in it.
+type hub struct {
+	e       *env
+	u       *upFlags
+	lb      *localbus.Server
+	log     *slog.Logger
+	reg     *prometheus.Registry
+	buses   []*bus.Bus
+	opened  []io.Closer // listeners; those that a part owns are closed already
+	workers []string    // for the first screen: name and engine
+}
+
+func (h *hub) close() {
+	for _, c := range h.opened {
+		c.Close() //nolint:errcheck // see opened
+	}
+	for i := len(h.buses) - 1; i >= 0; i-- {
+		h.buses[i].Close() //nolint:errcheck // told by the part that was late
+	}
+}
+
+// bus connects a role through the pipe.
+func (h *hub) bus(ctx context.Context, role, id string) (*bus.Bus, error) {
+	b, err := bus.Connect(ctx, bus.Config{URL: h.lb.URL(), Role: role, ID: id, Extra: []nats.Option{h.lb.InProcess()}, Registry: h.reg, Log: h.log})
+	if err == nil {
+		h.buses = append(h.buses, b)
+	}
+	return b, err
+}
+
+func (h *hub) parts(ctx context.Context) ([]run.Part, error) {
+	sb, err := h.bus(ctx, "scheduler", "hub")
+	if err != nil {
+		return nil, err
+	}
+	sched, err := scheduler.New(scheduler.Config{Bus: sb, Region: h.u.region, Policy: h.u.policy, Cost: prefix.LadderBytes, Registry: h.reg, Log: h.log})
+	if err != nil {
+		return nil, &ExitError{2, err}
+	}
+	parts := []run.Part{{Name: "scheduler", Run: sched.Run}}
+	fleet, err := h.fleet(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parts = append(parts, fleet...)
+	gw, err := h.gateway(ctx, sched)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := telemetry.ListenAdmin(h.u.adminHost, h.u.adminPort, h.reg, func() error { return gw.Ready(context.Background()) })
+	if err != nil {
+		return nil, err
+	}
+	h.opened = append(h.opened, admin)
+	return append(parts,
+		run.Part{Name: "admin", Run: admin.Run},
+		run.Part{Name: "gateway", Grace: h.u.drain + 10*time.Second, Run: func(ctx context.Context, ready func()) error {
+			return gw.Run(ctx, func() { h.welcome(gw.URL(), "http://"+admin.Addr().String()); ready() })
+		}}), nil
+}
+
+func (h *hub) gateway(ctx context.Context, sched *scheduler.Scheduler) (*gateway.Gateway, error) {
+	b, err := h.bus(ctx, "gateway", "hub")
+	if err != nil {
+		return nil, err
+	}
+	secret, err := h.u.secret(ctx, b, h.log)
+	if err != nil {
+		return nil, err
+	}
+	return h.u.gatewayFlags.gateway(b, sched, secret, h.u.drain, h.reg, h.log)
+}
+
+// fleet makes the workers: an adapter for each engine, and the engines themselves when none are named.
+func (h *hub) fleet(ctx context.Context) (parts []run.Part, err error) {
+	key, err := readSecret(h.u.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	engines := h.u.engines
+	if len(engines) == 0 {
+		for i := range h.u.workers {
+			part, url, ln, err := h.u.sim.part(i, net.JoinHostPort("127.0.0.1", "0"), h.log)
+			if err != nil {
+				return nil, err
+			}
+			h.opened = append(h.opened, ln)
+			parts, engines = append(parts, part), append(engines, url)
+		}
+	}
+	for i, url := range engines {
+		name := fmt.Sprintf("w%d", i)
+		b, err := h.bus(ctx, "worker", name)
+		if err != nil {
+			return nil, err
+		}
+		a, err := workeradapter.New(workeradapter.Config{
+			Bus: b, Engine: url, Name: name, Region: h.u.region, EngineKey: key, DrainTimeout: h.u.drain, Version: version(), Registry: h.reg, Log: h.log,
+		})
+		if err != nil {
+			return nil, &ExitError{2, err}
+		}
+		h.workers = append(h.workers, name+"\t"+url)
+		parts = append(parts, run.Part{Name: "worker " + name, Run: a.Run, Grace: h.u.drain + 10*time.Second})
+	}
+	return parts, nil
+}
+
+// welcome is the first screen. Its first line is the URL alone, for scripts.
+func (h *hub) welcome(url, admin string) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", url)
+	fmt.Fprintf(&b, "Radixbus %s is up.\n\n", version())
+	tw := tabwriter.NewWriter(&b, 2, 0, 2, ' ', 0)
+	fmt.Fprintf(tw, "  bus\t%s\n  admin\t%s/metrics\n  policy\t%s\n", h.lb.URL(), admin, h.u.policy)
+	model := ""
+	switch {
+	case len(h.u.engines) > 0: // which models they serve is theirs to say; with one, a request need not name it
+		fmt.Fprintf(tw, "  workers\t%d engines; models: %s/v1/models\n", len(h.workers), url)
+	case len(h.workers) > 0:
+		fmt.Fprintf(tw, "  workers\t%d simulated workers (%s, speed %g)\n", len(h.workers), h.u.sim.profile, h.u.sim.speed)
+		model = fmt.Sprintf("\"model\": %q, ", h.u.sim.name())
+	default:
+		fmt.Fprintf(tw, "  workers\tnone yet; beside each engine: radixbus worker --nats %s --engine URL\n", h.lb.URL())
+	}
+	for _, w := range h.workers[:min(len(h.workers), 16)] {
+		fmt.Fprintf(tw, "  \t%s\n", strings.Replace(w, "\t", "  ", 1))
+	}
+	tw.Flush() //nolint:errcheck // into memory
+	fmt.Fprintf(&b, "\nTry:\n\n  curl -N %s/v1/chat/completions -H 'Content-Type: application/json' -d '{\n", url)
+	fmt.Fprintf(&b, "    %s\"stream\": true, \"max_tokens\": 40,\n", model)
+	b.WriteString("    \"messages\": [{\"role\": \"user\", \"content\": \"Why is a radix tree a good index of prompts?\"}]}'\n\n")
+	fmt.Fprint(h.e.Stdout, b.String())
+}
+
+// simFlags say what simulated engines are like.
+type simFlags struct {
+	profile     string
+	speed       float64
+	capacity    int
+	model       string
+	eviction    string
+	cacheReport bool
+}
+
+func (s *simFlags) flags(f flagSet) {
+	f.StringVar(&s.profile, "profile", "llama-3.1-8b-h100", "model and GPU that simulated engines are like: "+profileNames())
+	f.Float64Var(&s.speed, "speed", 1, "how many times faster than real time simulated engines are")
+	f.IntVar(&s.capacity, "capacity", 0, "KV cache of a simulated engine in tokens (default: the profile's)")
+	f.StringVar(&s.model, "model", "", "model name of simulated engines (default: the profile's)")
+	f.StringVar(&s.eviction, "eviction", "lru", "what simulated engines evict first: lru or priority")
+	f.BoolVar(&s.cacheReport, "cache-report", true, "simulated engines tell cached tokens in OpenAI answers")
+}
+
+func profileNames() string {
+	var names []string
+	for _, p := range simengine.Profiles() {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// flagSet is what simFlags needs of a set of flags.
+type flagSet interface {
+	StringVar(p *string, name, value, usage string)
+	Float64Var(p *float64, name string, value float64, usage string)
+	IntVar(p *int, name string, value int, usage string)
+	BoolVar(p *bool, name string, value bool, usage string)
+}
+
+// name is the model's.
+func (s *simFlags) name() string {
+	if s.model != "" {
+		return s.model
+	}
+	p, _ := simengine.LookupProfile(s.profile)
+	return p.Model
+}
+
+// part makes one simulated engine, listening already. The part closes the listener; who does not run it does.
+func (s *simFlags) part(i int, addr string, log *slog.Logger) (run.Part, string, io.Closer, error) {
+	eng, err := simengine.New(simengine.Config{
+		Model: s.model, Profile: s.profile, Speed: s.speed, Capacity: s.capacity, Eviction: s.eviction, CacheReport: s.cacheReport, Seed: uint64(i), Log: log,
+	})
+	if err != nil {
+		return run.Part{}, "", nil, &ExitError{2, err}
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return run.Part{}, "", nil, fmt.Errorf("simulated engine: %w", err)
+	}
+	srv := &http.Server{Handler: eng.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
+	serve := func(ctx context.Context, ready func()) error {
+		ectx, stop := context.WithCancel(context.WithoutCancel(ctx))
+		defer stop()
+		done := make(chan error, 2)
+		go func() { done <- eng.Run(ectx) }()
+		go func() { done <- srv.Serve(ln) }()
+		ready()
+		var early error
+		left := 2
+		select {
+		case early = <-done:
+			left--
+		case <-ctx.Done():
+			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			early = eng.Shutdown(bound)
+			cancel()
+		}
+		stop()
+		srv.Close() //nolint:errcheck // nobody is left to hear
+		for range left {
+			<-done //nolint:errcheck // nothing that a stop did not bring about: an engine that is stopped before it ran says so
+		}
+		if errors.Is(early, http.ErrServerClosed) {
+			early = nil
+		}
+		return early
+	}
+	return run.Part{Name: fmt.Sprintf("engine %d", i), Run: serve}, "http://" + ln.Addr().String(), ln, nil
+}
