@@ -13,6 +13,7 @@ import (
 const (
 	MaxPrompts = 1 << 16 // in a batch
 	MaxName    = 4096    // bytes of a model name, salt, session, user and the like
+	MaxN       = 1024    // completions of each prompt: an engine multiplies its prompts by it before it looks
 )
 
 // Parse reads a request's body, and keeps a reference to it. It is as lenient as the engine about what
@@ -93,7 +94,7 @@ func (p *parser) take(f *jsonscan.Field) (err *FieldError) {
 		p.hasOldRank = true
 		p.oldRank, err = p.integer(f, 0)
 	case "n":
-		p.N, err = p.integer(f, 1)
+		p.N, err = count(f.Key, f.Kind, f.Raw(p.body))
 	case "max_tokens":
 		if p.Route != Generate {
 			p.HasMaxTokens = true
@@ -150,7 +151,9 @@ func (p *parser) settle() {
 	if p.Route != Generate {
 		p.MaxTokens = cmp.Or(p.maxCompletionTokens, p.maxTokens)
 	}
-	p.Salt = p.cacheSalt + p.extraKey
+	if p.cacheSalt != "" || p.extraKey != "" {
+		p.Salt = fmt.Sprintf("%d:%s%s", len(p.cacheSalt), p.cacheSalt, p.extraKey)
+	}
 	p.Session = cmp.Or(p.sessionID, p.inParams, p.inDialogue)
 	if !p.HasDPRank {
 		p.DPRank, p.HasDPRank = p.oldRank, p.hasOldRank
@@ -277,7 +280,7 @@ func (p *parser) takeSamplingOf(field string, object int) *FieldError {
 			x, err = integer(field+".min_new_tokens", n.Kind, n.Raw(p.body), 0)
 			p.MinTokens = max(p.MinTokens, x)
 		case "n":
-			x, err = integer(field+".n", n.Kind, n.Raw(p.body), 1)
+			x, err = count(field+".n", n.Kind, n.Raw(p.body))
 			p.N = max(p.N, x)
 		case "ignore_eos":
 			p.IgnoreEOS = p.IgnoreEOS || n.Kind == jsonscan.True

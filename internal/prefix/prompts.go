@@ -111,6 +111,9 @@ func (p *parser) readEmbeds(f *jsonscan.Field) *FieldError {
 func (p *parser) readPrompt(f *jsonscan.Field, want string) *FieldError {
 	p.PromptBytes = f.End - f.Start
 	if f.Kind == jsonscan.String {
+		if f.End-f.Start == 2 {
+			return emptyText(f.Key)
+		}
 		p.prompts = append(p.prompts, prompt{kind: textPrompt, escaped: f.Escaped, start: f.Start + 1, end: f.End - 1})
 		return nil
 	}
@@ -146,6 +149,8 @@ func (p *parser) readPrompt(f *jsonscan.Field, want string) *FieldError {
 			if err := p.countIDs(&one, f.Key, p.Prompts); err != nil {
 				return err
 			}
+		} else if one.start == one.end {
+			return emptyText(fmt.Sprintf("%s[%d]", f.Key, p.Prompts))
 		}
 		if err := p.add(f.Key, one); err != nil {
 			return err

@@ -44,7 +44,7 @@ type Request struct {
 
 	Model string // may be empty: the engine demands none, and /generate has no such field
 	LoRA  string // lora_path; Model may name an adapter as "base:adapter" instead
-	Salt  string // cache_salt followed by extra_key, as the engine joins them; of a list, its elements joined by zero bytes
+	Salt  string // cache_salt and extra_key, told apart as the engine does; of a list, its elements joined by zero bytes
 
 	Stream          bool
 	IncludeUsage    bool // stream_options.include_usage

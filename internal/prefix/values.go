@@ -93,6 +93,15 @@ func integer(field string, kind jsonscan.Kind, raw []byte, least int) (int, *Fie
 	return int(x), nil
 }
 
+// count reads n, the completions of each prompt.
+func count(field string, kind jsonscan.Kind, raw []byte) (int, *FieldError) {
+	n, err := integer(field, kind, raw, 1)
+	if err == nil && n > MaxN {
+		err = &FieldError{field, fmt.Sprintf("Invalid '%s': integer above maximum value. Expected a value <= %d, but got %d instead.", field, MaxN, n)}
+	}
+	return n, err
+}
+
 // boolean reads a boolean; null is false.
 func boolean(field string, kind jsonscan.Kind) (bool, *FieldError) {
 	switch kind {
@@ -127,6 +136,11 @@ func missing(field string) *FieldError {
 
 func empty(field string) *FieldError {
 	return &FieldError{field, fmt.Sprintf("Invalid '%s': empty array. Expected an array with minimum length 1, but got an empty array instead.", field)}
+}
+
+// emptyText refuses a prompt without a byte: SGLang dies of one.
+func emptyText(field string) *FieldError {
+	return &FieldError{field, fmt.Sprintf("Invalid '%s': empty string. Expected a string with minimum length 1, but got an empty string instead.", field)}
 }
 
 func tooMany(field string) *FieldError {
