@@ -63,6 +63,8 @@ type Config struct {
 	Beat time.Duration
 	// Probe is how often the engine's health is asked for. Default 1s.
 	Probe time.Duration
+	// ProbeTimeout is how long it may take to answer; some answer with a one-token generation. Default 5s.
+	ProbeTimeout time.Duration
 	// Describe is how often a healthy engine is asked what it is: one that was replaced between two probes, or has new
 	// weights or adapters, is another one. The answer has 50 KB. Default 15s.
 	Describe time.Duration
@@ -85,6 +87,7 @@ func (c Config) withDefaults() Config {
 	c.MaxBodies = cmp.Or(c.MaxBodies, 2<<30)
 	c.Beat = cmp.Or(c.Beat, time.Second)
 	c.Probe = cmp.Or(c.Probe, time.Second)
+	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 5*time.Second)
 	c.Describe = cmp.Or(c.Describe, 15*time.Second)
 	c.GatewayTimeout = cmp.Or(c.GatewayTimeout, time.Second)
 	c.PartTimeout = cmp.Or(c.PartTimeout, 10*time.Second)
@@ -107,6 +110,7 @@ type Adapter struct {
 	attempt sync.WaitGroup
 	runCtx  context.Context // ends when running attempts must stop
 	suspect chan struct{}   // a request broke: look at the engine now
+	lost    atomic.Bool     // the engine has refused a connection: what comes back is another life
 	called  chan struct{}   // a roll is called: beat soon
 
 	mu       sync.Mutex
@@ -124,6 +128,7 @@ type life struct {
 	info     *wire.WorkerInfo
 	doc      []byte
 	hash     uint64
+	start    string // tells starts of the engine apart, where it tells
 	stop     func() // ends the work subscription
 
 	described time.Time // when the engine last said the same; owned by watch
@@ -153,7 +158,7 @@ func New(cfg Config) (*Adapter, error) {
 	if cfg.MaxRunning < 0 || cfg.MaxRunning > wire.MaxLeases {
 		errs = append(errs, fmt.Errorf("worker: %d attempts at a time, want at most %d", cfg.MaxRunning, wire.MaxLeases))
 	}
-	if cfg.MaxBodies < 0 || min(cfg.Beat, cfg.Probe, cfg.GatewayTimeout, cfg.PartTimeout, cfg.DrainTimeout) < 0 {
+	if cfg.MaxBodies < 0 || min(cfg.Beat, cfg.Probe, cfg.ProbeTimeout, cfg.GatewayTimeout, cfg.PartTimeout, cfg.DrainTimeout) < 0 {
 		errs = append(errs, errors.New("worker: negative bound"))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -172,14 +177,20 @@ func New(cfg Config) (*Adapter, error) {
 // CheckEngine tells what is wrong with an engine's URL, or nil.
 func CheckEngine(engine string) error {
 	u, err := url.Parse(engine)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("worker: engine %q is no http URL", engine)
+	if err != nil {
+		return errors.New("worker: the engine's address is no URL") // it may hold a password
+	}
+	if u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("worker: engine %q is no http URL", u.Redacted())
 	}
 	return nil
 }
 
 // Name is the worker's name.
 func (a *Adapter) Name() string { return a.cfg.Name }
+
+// Engine is what the engine is called: its address, without credentials.
+func (a *Adapter) Engine() string { return a.engine.id }
 
 // Ready tells why the worker takes no requests now, or nil.
 func (a *Adapter) Ready() error {
@@ -189,9 +200,9 @@ func (a *Adapter) Ready() error {
 	case a.draining:
 		return errors.New("draining")
 	case a.life == nil:
-		return fmt.Errorf("the engine at %s has not answered yet", a.cfg.Engine)
+		return fmt.Errorf("the engine at %s has not answered yet", a.engine.id)
 	case a.state != wire.Ready:
-		return fmt.Errorf("the engine at %s is %s", a.cfg.Engine, a.state)
+		return fmt.Errorf("the engine at %s is %s", a.engine.id, a.state)
 	}
 	return nil
 }

@@ -47,10 +47,12 @@ func TestErrorsOfTheEngine(t *testing.T) {
 		{"an error after the first chunk, at once", prefix.Chat, stream, events(first, `{"error":`+flat+`}`), wire.CodeEngineRefused, 400, `{"error":` + flat + `}`, ""},
 		{"generate stream over the context", prefix.Generate, `{"text":"x","stream":true}`, events(`{"error":{"message":"Too long.","type":"invalid_request_error","code":400,"retryable":false}}`), wire.CodeEngineRefused, 400, `{"error":{"message":"Too long.","type":"invalid_request_error","code":400,"retryable":false}}`, ""},
 		{"generate stream over the pool", prefix.Generate, `{"text":"x","stream":true}`, events(`{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"Over the pool.","status_code":400,"err_type":"BadRequestError"}}}`), wire.CodeEngineRefused, 400, `{"error":{"code":400,"message":"Over the pool.","param":null,"type":"invalid_request_error"}}`, ""},
+		{"counts of a refused request", prefix.Generate, `{"text":"x","stream":true}`, events(`{"text":"","meta_info":{"prompt_tokens":1,"completion_tokens":1,"finish_reason":{"type":"abort","message":"Over the pool.","status_code":400}}}`), wire.CodeEngineRefused, 400, `{"error":{"code":400,"message":"Over the pool.","param":null,"type":"invalid_request_error"}}`, ""},
 		{"generate over the pool", prefix.Generate, `{"text":"x"}`, reply(200, "application/json", `{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"Over the pool.","status_code":400}}}`), wire.CodeEngineRefused, 400, `{"error":{"code":400,"message":"Over the pool.","param":null,"type":"invalid_request_error"}}`, ""},
 		{"queue full", prefix.Generate, `{"text":"x"}`, reply(503, "application/json", `{"object":"error","message":"The queue is full.","code":503}`), wire.CodeEngineBusy, 0, "", "The queue is full."},
 		{"queue full in a stream", prefix.Chat, stream, events(`{"error":{"object":"error","message":"The queue is full.","code":503}}`), wire.CodeEngineBusy, 0, "", "The queue is full."},
 		{"429", prefix.Chat, whole, reply(429, "text/plain", "slow down"), wire.CodeEngineBusy, 0, "", "slow down"},
+		{"our key refused", prefix.Chat, whole, reply(401, "application/json", `{"error":"Unauthorized"}`), wire.CodeEngineFault, 0, "", "Unauthorized"},
 		{"an error of the engine's", prefix.Chat, whole, reply(500, "text/plain", "Internal Server Error"), wire.CodeEngineFault, 0, "", "Internal Server Error"},
 		{"detail of a framework", prefix.Chat, whole, reply(500, "application/json", `{"detail":"boom"}`), wire.CodeEngineFault, 0, "", "boom"},
 		{"an error without a code in a stream", prefix.Chat, stream, events(`{"error":"boom"}`), wire.CodeEngineFault, 0, "", "boom"},
@@ -84,8 +86,8 @@ func TestErrorsOfTheEngine(t *testing.T) {
 			if got.End.Begun != (tt.status != 0) {
 				t.Errorf("begun = %v", got.End.Begun)
 			}
-			if f := s.finished(st); f.End.Code != tt.code {
-				t.Errorf("the schedulers were told %v", f.End.Code)
+			if f := s.finished(st); f.End.Code != tt.code || f.End.Message != "" || f.End.Prompt != 0 {
+				t.Errorf("the schedulers were told %+v: want the code, and no word that may be a prompt's", f.End)
 			}
 		})
 	}
@@ -243,6 +245,47 @@ func TestWholeAnswers(t *testing.T) {
 		t.Errorf("batch: %+v %s", e, got.Body)
 	}
 	s.idle()
+}
+
+// SGLang prefills a prompt once for several completions, and then reports it as cached for each. Of a batch, its details are
+// those of one prompt.
+func TestCachedTokensThatSayNothingOfTheCache(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	const account = `{"text":"a","meta_info":{"prompt_tokens":10,"completion_tokens":1,"cached_tokens":9,"finish_reason":{"type":"stop"}}}`
+	for _, tt := range []struct {
+		name, body, answer string
+		route              prefix.Route
+		n                  uint32
+		prompt             uint32
+	}{
+		{"completions of a chat", `{"model":"m","messages":[{"role":"user","content":"hi"}],"n":2}`, `{"choices":[],"usage":{"prompt_tokens":40,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":39}}}`, prefix.Chat, 2, 40},
+		{"samples of generate", `{"text":"x","sampling_params":{"n":2}}`, "[" + account + "," + account + "]", prefix.Generate, 2, 10},
+		{"details of a batch", `{"model":"m","prompt":["x","y"]}`, `{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":2},"sglext":{"cached_tokens_details":{"device":3}}}`, prefix.Completions, 1, 8},
+	} {
+		s.engine.Answer(func(x *testkit.Exchange) { x.Reply(200, "application/json", tt.answer) })
+		st := s.gateway.NewStream("w", s.now, tt.route, tt.body)
+		st.N = tt.n
+		st.Send()
+		if e := st.Wait().End; e.CachedPlus1 != 0 || e.Prompt != tt.prompt || e.Completion != 2 {
+			t.Errorf("%s: %+v, want %d prompt tokens, and no word on how many were cached", tt.name, e, tt.prompt)
+		}
+	}
+	s.idle()
+}
+
+// Frames were of one size whatever the bus took: a longer one was lost, and asked for until the request's deadline.
+func TestABusOfSmallMessages(t *testing.T) {
+	t.Parallel()
+	for _, most := range []int32{8 << 10, 64 << 10} {
+		s := newSiteOn(t, testkit.NewSmallHub(t, most), nil)
+		long := `{"text":"` + strings.Repeat("0123456789abcdef", 16<<10) + `"}`
+		s.engine.Answer(func(x *testkit.Exchange) { x.Reply(200, "application/json", long) })
+		if got := s.ask(prefix.Chat, whole).Wait(); got.End.Code != wire.CodeOK || got.Body != long {
+			t.Errorf("messages of %d bytes: %v, %d bytes of %d", most, got.End.Code, len(got.Body), len(long))
+		}
+		s.idle()
+	}
 }
 
 func TestWholeAnswersBeyondTheBound(t *testing.T) {

@@ -169,7 +169,6 @@ func (t *attempt) serve(body []byte) wire.End {
 		t.a.cfg.Log.Warn("dispatch not usable", "worker", t.a.cfg.Name, "request", t.d.Request.String(), "error", err)
 		return wire.End{Code: wire.CodeMalformed}
 	}
-	sglang := info.info.EngineKind == "sglang"
 	call, hangUp := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	var watcher sync.WaitGroup
@@ -177,7 +176,7 @@ func (t *attempt) serve(body []byte) wire.End {
 		select {
 		case <-over:
 		case <-t.ctx.Done():
-			if !sglang || errors.Is(context.Cause(t.ctx), errEngineDown) {
+			if len(t.rids) == 0 || errors.Is(context.Cause(t.ctx), errEngineDown) {
 				break // it knows no abort, or does not answer
 			}
 			t.abort()
@@ -217,6 +216,7 @@ func (t *attempt) broken(err error) wire.End {
 	case t.ctx.Err() != nil:
 		return wire.End{Code: t.causeCode()}
 	case dialing(err): // refused, or not reachable: it has not seen the request
+		t.a.lost.CompareAndSwap(false, refused(err))
 		return wire.End{Code: wire.CodeEngineDown}
 	}
 	return wire.End{Code: wire.CodeEngineBroke}
@@ -284,14 +284,7 @@ func (t *attempt) edits(body []byte, points jsonscan.Points, info *wire.WorkerIn
 		sets = append(sets, jsonscan.Set{Key: e.Key, Value: e.Value})
 	}
 	if info.EngineKind == "sglang" {
-		for range min(max(t.d.Prompts, 1), 1<<16) {
-			t.rids = append(t.rids, wire.NewRid())
-		}
-		var name any = t.rids[0]
-		if len(t.rids) > 1 {
-			name = t.rids
-		}
-		rid, err := json.Marshal(name)
+		rid, err := t.mint()
 		if err != nil {
 			return nil, err
 		}
@@ -307,6 +300,23 @@ func (t *attempt) edits(body []byte, points jsonscan.Points, info *wire.WorkerIn
 		sets = append(sets, jsonscan.Set{Key: "stream_options", Value: withUsage(body, points)})
 	}
 	return sets, nil
+}
+
+// mint makes the names by which the engine can be told to abort, and returns them as the body has them. The prompts of a
+// list, be it a list of one, have a name each. Of several completions of a prompt each gets a name that only the engine
+// knows: closing the connection is all that ends them.
+func (t *attempt) mint() (rid []byte, err error) {
+	names := make([]string, min(max(t.d.Prompts, 1), 1<<16))
+	for i := range names {
+		names[i] = wire.NewRid()
+	}
+	if t.d.N <= 1 {
+		t.rids = names
+	}
+	if t.d.Flags&wire.FlagBatch != 0 {
+		return json.Marshal(names)
+	}
+	return json.Marshal(names[0])
 }
 
 // hidesUsage: the stream's usage is asked for by us alone, so the client does not see it.

@@ -76,7 +76,7 @@ func (a *Adapter) report() {
 	a.publish(a.event(l, wire.EventLoad), load.AppendTo(make([]byte, 0, 64+32*len(load.Leases))))
 }
 
-// finished tells the schedulers how an attempt ended.
+// finished tells the schedulers how an attempt ended. What the engine said in words stays between adapter and gateway.
 func (a *Adapter) finished(t *attempt, end *wire.End) {
 	f := wire.Finished{
 		Stamp: a.stamp(), Worker: a.cfg.Name, Instance: t.d.Instance, Request: t.d.Request, Attempt: t.d.Attempt,
@@ -85,6 +85,7 @@ func (a *Adapter) finished(t *attempt, end *wire.End) {
 	if !t.called {
 		f.QueueMicros = 0
 	}
+	f.End.Message = ""
 	a.publish(a.cfg.Subjects.Event(a.cfg.Region, t.d.Pool, wire.EventFinished, a.cfg.Name), f.AppendTo(make([]byte, 0, 256)))
 }
 

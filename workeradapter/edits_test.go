@@ -38,6 +38,7 @@ func TestBodiesAreEditedBySplice(t *testing.T) {
 		{"no usage in a whole answer", cacheReport, prefix.Chat, `{"model":"m",` + messages + `,"stream":false}`, nil, `{"rid":"RID","model":"m",` + messages + `,"stream":false}`},
 		{"generate tells by itself", nil, prefix.Generate, `{"text":"x","stream":true}`, nil, `{"rid":"RID","text":"x","stream":true}`},
 		{"a name for each prompt", nil, prefix.Generate, `{"text":["x","y"],"rid":["a","b"]}`, nil, `{"text":["x","y"],"rid":["RID","RID"]}`},
+		{"a name for the only prompt of a list", nil, prefix.Generate, `{"text":["x"]}`, nil, `{"rid":["RID"],"text":["x"]}`},
 		{"the scheduler's edit", cacheReport, prefix.Generate, `{"text":"x","routed_dp_rank":0}`, []wire.Edit{{Key: "routed_dp_rank", Value: []byte("3")}}, `{"rid":"RID","text":"x","routed_dp_rank":3}`},
 		{"the scheduler's new edit", cacheReport, prefix.Generate, `{"text":"x"}`, []wire.Edit{{Key: "routed_dp_rank", Value: []byte("3")}}, `{"routed_dp_rank":3,"rid":"RID","text":"x"}`},
 		{"another kind of engine gets usage alone", plain, prefix.Chat, `{"model":"m",` + messages + `,"stream":true}`, nil, `{"stream_options":{"include_usage":true},"model":"m",` + messages + `,"stream":true}`},

@@ -10,7 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
+	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/radixbus/radixbus/internal/wire"
@@ -19,6 +20,7 @@ import (
 // engine is the HTTP client of one engine.
 type engine struct {
 	base  string
+	id    string // host, port and path: what it is called where people and other processes see it
 	key   string
 	calls *http.Client // inference: no timeout of its own, the attempt has one
 	asks  *http.Client // health, info, abort
@@ -37,7 +39,11 @@ func newEngine(base, key string) *engine {
 	asks := &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleBound, DisableCompression: true}
 	// An engine answers by itself: its key and its prompts go nowhere else.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &engine{base: base, key: key, calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay}}
+	id := base
+	if u, err := url.Parse(base); err == nil {
+		id = u.Host + u.Path // without credentials
+	}
+	return &engine{base: base, id: id, key: key, calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay}}
 }
 
 func (e *engine) close() {
@@ -87,18 +93,31 @@ func (e *engine) abort(ctx context.Context, rid string) error {
 	return resp.Body.Close()
 }
 
-// healthy asks whether the engine serves. Engines that answer /health with a one-token generation take a second.
-func (e *engine) healthy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+// healthy asks whether the engine serves.
+func (e *engine) healthy(ctx context.Context, bound time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	status, _, err := e.get(ctx, "/health", 4<<10)
 	if err != nil {
 		return err
 	}
 	if status != http.StatusOK && status != http.StatusNotFound { // an OpenAI surface alone may have no such route
-		return fmt.Errorf("/health answered %d", status)
+		return &statusError{"/health", status}
 	}
 	return nil
+}
+
+// A statusError is an answer that is not the one hoped for.
+type statusError struct {
+	path   string
+	status int
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("%s answered %d", e.path, e.status) }
+
+func isStatus(err error) bool {
+	_, ok := errors.AsType[*statusError](err)
+	return ok
 }
 
 // serverInfo is what SGLang tells of itself, as far as it is of use here.
@@ -114,6 +133,7 @@ type serverInfo struct {
 	EvictionPolicy     string `json:"radix_eviction_policy"`
 	CacheReport        bool   `json:"enable_cache_report"`
 	PriorityScheduling bool   `json:"enable_priority_scheduling"`
+	RandomSeed         int64  `json:"random_seed"` // drawn at each start, unless the operator sets one
 	SchedulerInfo      struct {
 		MaxTotalNumTokens int64 `json:"max_total_num_tokens"`
 	} `json:"scheduler_info"`
@@ -122,20 +142,20 @@ type serverInfo struct {
 	} `json:"internal_states"`
 }
 
-// describe learns what the engine is and serves.
-func (e *engine) describe(ctx context.Context) (*wire.WorkerInfo, error) {
+// describe learns what the engine is and serves. start tells its starts apart, where it can.
+func (e *engine) describe(ctx context.Context) (info *wire.WorkerInfo, start string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	models, err := e.models(ctx)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	info := &wire.WorkerInfo{Engine: strings.TrimPrefix(strings.TrimPrefix(e.base, "http://"), "https://"), EngineKind: "openai", DPSize: 1, Models: models, Pool: models[0].Name}
+	info = &wire.WorkerInfo{Engine: e.id, EngineKind: "openai", DPSize: 1, Models: models, Pool: models[0].Name}
 	var si serverInfo
 	if found, err := e.firstOf(ctx, &si, "/server_info", "/get_server_info"); err != nil {
-		return nil, err
+		return nil, "", err
 	} else if !found {
-		return info, nil
+		return info, "", nil
 	}
 	info.EngineKind, info.EngineVersion = "sglang", si.Version
 	info.CapacityTokens = cmp.Or(si.MaxTotalNumTokens, si.SchedulerInfo.MaxTotalNumTokens)
@@ -149,10 +169,10 @@ func (e *engine) describe(ctx context.Context) (*wire.WorkerInfo, error) {
 		WeightVersion string `json:"weight_version"`
 	}
 	if _, err := e.firstOf(ctx, &mi, "/model_info", "/get_model_info"); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	info.WeightVersion = mi.WeightVersion
-	return info, nil
+	return info, strconv.FormatInt(si.RandomSeed, 10), nil
 }
 
 // firstOf reads the first of the paths that the engine has; newer names come first.
@@ -168,7 +188,7 @@ func (e *engine) firstOf(ctx context.Context, into any, paths ...string) (found 
 			}
 			return true, nil
 		case status >= 500:
-			return false, fmt.Errorf("%s answered %d", path, status)
+			return false, &statusError{path, status}
 		}
 	}
 	return false, nil

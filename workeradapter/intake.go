@@ -128,6 +128,8 @@ func (a *Adapter) refusal(d *wire.Dispatch) wire.Code {
 		return wire.CodeDraining
 	case a.life == nil || a.life.instance != d.Instance:
 		return wire.CodeStale
+	case a.state == wire.Draining:
+		return wire.CodeDraining
 	case a.state != wire.Ready:
 		return wire.CodeEngineDown
 	case len(a.running) >= a.life.info.MaxRunning, a.bodies+int64(d.Size) > a.cfg.MaxBodies:

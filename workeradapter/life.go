@@ -18,13 +18,14 @@ import (
 const failuresAllowed = 3
 
 // watch follows the engine's health until ctx ends. A refused connection counts at once, and so does a request that
-// broke: a probe follows it.
+// broke: a probe follows it. An engine that says that it does not serve is leaving: it takes nothing new, and what it has
+// it may still finish.
 func (a *Adapter) watch(ctx context.Context) {
 	tick := time.NewTicker(a.cfg.Probe)
 	defer tick.Stop()
 	suspected := false
 	for failures := 0; ; {
-		err := a.engine.healthy(ctx)
+		err := a.engine.healthy(ctx, a.cfg.ProbeTimeout)
 		if ctx.Err() != nil {
 			return
 		}
@@ -37,7 +38,13 @@ func (a *Adapter) watch(ctx context.Context) {
 			if suspected {
 				a.report() // schedulers that were told of the failure need not wait for the next beat
 			}
-		case refused(err) || failures+1 >= failuresAllowed:
+		case refused(err):
+			a.lost.Store(true)
+			a.engineDown(err)
+		case isStatus(err):
+			failures = 0
+			a.engineLeaves(err)
+		case failures+1 >= failuresAllowed:
 			a.engineDown(err)
 		default:
 			failures++
@@ -71,7 +78,8 @@ func (a *Adapter) suspectEngine() {
 	}
 }
 
-// engineUp begins a life when there is none, the last one ended, or the engine is not what it was.
+// engineUp begins a life when there is none, the engine's process has ended since, or it is not what it was. One that was
+// only silent for a while has its cache still.
 func (a *Adapter) engineUp(ctx context.Context) error {
 	a.mu.Lock()
 	old := a.life
@@ -80,19 +88,25 @@ func (a *Adapter) engineUp(ctx context.Context) error {
 	if alive && time.Since(old.described) < a.cfg.Describe {
 		return nil
 	}
-	info, err := a.engine.describe(ctx)
+	lost := a.lost.Swap(false)
+	info, start, err := a.engine.describe(ctx)
 	if err != nil {
+		a.lost.CompareAndSwap(false, lost)
 		return err
 	}
 	info.Worker, info.Instance, info.Region = a.cfg.Name, wire.NewInstance(), a.cfg.Region
 	info.AdapterVersion, info.WireVersion = a.cfg.Version, wire.Version
 	info.MaxRunning = min(cmp.Or(a.cfg.MaxRunning, info.MaxRunning, 256), wire.MaxLeases)
 	info.MaxPayload = a.cfg.Bus.Bulk.MaxPayload()
-	if alive && old.same(info) {
+	if old != nil && !lost && old.start == start && old.same(info) {
 		old.described = time.Now()
+		if !alive {
+			a.setState(wire.Ready)
+			a.cfg.Log.Info("engine ready again", "worker", a.cfg.Name, "engine", info.Engine)
+		}
 		return nil
 	}
-	l := &life{instance: info.Instance, info: info, described: time.Now()}
+	l := &life{instance: info.Instance, info: info, start: start, described: time.Now()}
 	if l.doc, l.hash, err = info.Encode(); err != nil {
 		return err
 	}
@@ -134,6 +148,25 @@ func lasting(info *wire.WorkerInfo) []byte {
 	return doc
 }
 
+// setState changes what the worker says of itself, and says it.
+func (a *Adapter) setState(s wire.State) {
+	a.mu.Lock()
+	a.state = s
+	a.mu.Unlock()
+	a.beat()
+}
+
+// engineLeaves says that the worker takes nothing new. What runs goes on: an engine that was asked to stop finishes it.
+func (a *Adapter) engineLeaves(err error) {
+	a.mu.Lock()
+	was := a.state
+	a.mu.Unlock()
+	if was == wire.Ready {
+		a.cfg.Log.Warn("engine takes nothing new", "worker", a.cfg.Name, "error", err)
+		a.setState(wire.Draining)
+	}
+}
+
 // errEngineDown is the cause that ends attempts which an engine that stopped answering has not begun to answer.
 var errEngineDown = errors.New("the engine does not answer any more")
 
@@ -154,7 +187,7 @@ func (a *Adapter) engineDown(err error) {
 	for _, t := range waiting { // another worker can serve them; those that have begun may only be paused
 		t.cancel(errEngineDown)
 	}
-	if was == wire.Ready {
+	if was != wire.Down {
 		a.cfg.Log.Warn("engine down", "worker", a.cfg.Name, "error", err)
 		a.beat()
 	} else if !known {

@@ -60,6 +60,22 @@ func TestACancelledAttemptIsAbortedBeforeItsConnectionCloses(t *testing.T) {
 			s.idle()
 		})
 	}
+	t.Run("several completions, whose names only the engine knows", func(t *testing.T) {
+		s := newSite(t, nil)
+		s.engine.Answer(hang)
+		st := s.gateway.NewStream("w", s.now, prefix.Chat, stream[:len(stream)-1]+`,"n":2}`)
+		st.N = 2
+		st.Send()
+		testkit.Eventually(t, "the call", func() bool { return len(s.engine.Requests()) == 1 })
+		began := time.Now()
+		st.Cancel()
+		testkit.Eventually(t, "it hangs up", func() bool { return slices.Equal(s.engine.Events(), []string{"call", "hung up"}) })
+		if took := time.Since(began); took > cancelWithin {
+			t.Errorf("hung up after %v, want within %v", took, cancelWithin)
+		}
+		s.finished(st)
+		s.idle()
+	})
 	t.Run("an engine without an abort", func(t *testing.T) {
 		s := newSite(t, func(e *testkit.Engine, _ *workeradapter.Config) { e.PlainOpenAI() })
 		s.engine.Answer(hang)
@@ -138,15 +154,49 @@ func TestAnEngineThatRefusesConnectionsIsDownAtOnce(t *testing.T) {
 
 func TestAnEngineThatHangsGivesBackWhatItHasNotBegun(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, nil)
+	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.ProbeTimeout = 100 * time.Millisecond })
 	s.engine.Answer(func(x *testkit.Exchange) { <-x.R.Context().Done() })
 	waiting := s.ask(prefix.Chat, whole)
 	testkit.Eventually(t, "the engine has it", func() bool { return len(s.engine.Requests()) == 1 })
-	s.engine.SetHealth(503)
+	s.engine.SetHealth(0)
 	if got := waiting.Wait(); got.End.Code != wire.CodeEngineDown || got.End.Begun {
 		t.Errorf("got %+v, want the request given back", got.End)
 	}
 	s.gateway.AwaitBeat(wire.Down, 0)
+	s.engine.SetHealth(200) // the same process: its cache is there
+	if up := s.gateway.AwaitBeat(wire.Ready, 0); up.Instance != s.now {
+		t.Errorf("instance %v after a silence, want %v still", up.Instance, s.now)
+	}
+	s.engine.SetHealth(0)
+	s.gateway.AwaitBeat(wire.Down, 0)
+	s.engine.SetInfo("random_seed", 7) // another process
+	s.engine.SetHealth(200)
+	s.gateway.AwaitBeat(wire.Ready, s.now)
+	s.idle()
+}
+
+// SGLang answers 503 on /health from SIGTERM on, and finishes what runs. Its whole answers were given up after three
+// probes.
+func TestADrainingEngineFinishesWhatItHas(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	finish := make(chan struct{})
+	s.engine.Answer(func(x *testkit.Exchange) {
+		<-finish
+		x.Reply(200, "application/json", `{"id":"x","choices":[],"usage":{"prompt_tokens":4,"completion_tokens":1}}`)
+	})
+	st := s.ask(prefix.Chat, whole)
+	testkit.Eventually(t, "the call", func() bool { return len(s.engine.Requests()) == 1 })
+	s.engine.SetHealth(503)
+	s.gateway.AwaitBeat(wire.Draining, 0)
+	if got := s.ask(prefix.Chat, whole).Wait(); got.End.Code != wire.CodeDraining {
+		t.Errorf("a new request: %v", got.End.Code)
+	}
+	time.Sleep(500 * time.Millisecond) // five probes
+	close(finish)
+	if got := st.Wait(); got.End.Code != wire.CodeOK {
+		t.Errorf("the running one: %v", got.End.Code)
+	}
 	s.idle()
 }
 

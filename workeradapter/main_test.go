@@ -29,7 +29,12 @@ type site struct {
 // newSite starts one and waits for its first beat. Its cleanup fails the test when the adapter holds on to anything.
 func newSite(t testing.TB, prepare func(*testkit.Engine, *workeradapter.Config)) *site {
 	t.Helper()
-	s := &site{t: t, hub: testkit.NewHub(t), engine: testkit.NewEngine(t, "m"), reg: prometheus.NewRegistry()}
+	return newSiteOn(t, testkit.NewHub(t), prepare)
+}
+
+func newSiteOn(t testing.TB, hub *testkit.Hub, prepare func(*testkit.Engine, *workeradapter.Config)) *site {
+	t.Helper()
+	s := &site{t: t, hub: hub, engine: testkit.NewEngine(t, "m"), reg: prometheus.NewRegistry()}
 	s.gateway = testkit.NewGateway(t, s.hub, "g")
 	cfg := workeradapter.Config{
 		Bus: s.hub.Connect(t, "worker", "w"), Engine: s.engine.URL(), Name: "w", Registry: s.reg,

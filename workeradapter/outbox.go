@@ -18,13 +18,14 @@ type outboxes struct {
 	a     *Adapter
 	inbox string // where gateways answer pings; the last token names the outbox
 	bound int    // bytes of a message
+	piece int    // bytes of a data frame: it fits a message
 	next  uint64 // outboxes made; guarded by mu
 
 	mu  sync.Mutex
 	all map[string]*outbox // by out subject
 }
 
-func newOutboxes(a *Adapter) *outboxes { return &outboxes{a: a, all: make(map[string]*outbox)} }
+func newOutboxes(a *Adapter) *outboxes { return &outboxes{a: a, all: make(map[string]*outbox), piece: dataPiece} }
 
 // An outbox sends to one gateway (and shard). It lives while it has streams.
 type outbox struct {
@@ -259,6 +260,7 @@ func (o *outboxes) forget(key streamKey) {
 func (o *outboxes) listen() (*nats.Subscription, error) {
 	o.inbox = o.a.cfg.Bus.Tokens.NewInbox()
 	o.bound = min(wire.MaxPart, int(o.a.cfg.Bus.Tokens.MaxPayload()))
+	o.piece = min(dataPiece, max(o.bound-2<<10, o.bound/2)) // beside a worker's name and a frame's head
 	sub, err := o.a.cfg.Bus.Tokens.Subscribe(o.inbox+".*", o.pong)
 	if err != nil {
 		return nil, fmt.Errorf("worker: listen for pongs: %w", err)

@@ -20,7 +20,7 @@ import (
 const (
 	eventBound = 32 << 20  // bytes of one event; cumulative text makes them long
 	wholeBound = 4 << 20   // bytes of a whole answer that is read to its end before any of it is sent on
-	dataPiece  = 128 << 10 // bytes of one data frame
+	dataPiece  = 128 << 10 // bytes of one data frame, on a bus that takes as many
 	wholePiece = 32 << 10  // bytes read at a time of a whole answer beyond wholeBound
 	holdBound  = 64 << 10  // bytes of comments that are held back in front of a stream's first event
 	textBound  = 512       // bytes of an engine's broken answer that a client may see
@@ -58,7 +58,7 @@ func (r *relay) sendHead(status int, contentType string) {
 // send passes bytes on, as fast as the client takes them. An attempt that was given up has nobody to read it.
 func (r *relay) send(b []byte) {
 	for len(b) > 0 && r.t.ctx.Err() == nil && r.t.stream.wait(r.t.ctx) == nil {
-		n := min(len(b), dataPiece)
+		n := min(len(b), r.t.a.out.piece)
 		r.t.stream.data(b[:n:n])
 		b = b[n:]
 	}
@@ -66,7 +66,7 @@ func (r *relay) send(b []byte) {
 
 // end is the last frame of an answer that ended with code.
 func (r *relay) end(code wire.Code) wire.End {
-	e := r.told.end()
+	e := r.told.end(r.t.d)
 	e.Code, e.Begun = code, r.begun
 	if r.t.ctx.Err() != nil {
 		e.Code = r.t.causeCode()

@@ -18,7 +18,7 @@ type told struct {
 	finished           int // documents of /generate with a finish reason: a streamed batch has one for each prompt
 	weights            string
 	usages             int  // documents with usage
-	details            int  // documents with details of cached tokens
+	details            int  // documents with details of cached tokens, where usage does not tell them
 	bare               bool // the last document had an empty list of choices
 }
 
@@ -34,6 +34,8 @@ func (f *fault) code() wire.Code {
 	switch {
 	case f.status == http.StatusTooManyRequests, f.status == http.StatusServiceUnavailable:
 		return wire.CodeEngineBusy
+	case f.status == http.StatusUnauthorized, f.status == http.StatusForbidden:
+		return wire.CodeEngineFault // it is our key that it does not take
 	case f.status >= 400 && f.status < 500 && f.status != http.StatusRequestTimeout:
 		return wire.CodeEngineRefused
 	}
@@ -157,8 +159,12 @@ func (t *told) read(doc []byte) *fault {
 	return nil
 }
 
-// readMeta takes in the account of one prompt. Those of several add up.
+// readMeta takes in the account of one prompt. Those of several add up; that of a request that was refused counts for
+// nothing.
 func (t *told) readMeta(m *metaInfo) *fault {
+	if m.Finish != nil && m.Finish.Type == "abort" && m.Finish.Status >= 400 {
+		return &fault{status: m.Finish.Status, text: clip(m.Finish.Message, textBound)}
+	}
 	if t.finished == 0 {
 		t.prompt, t.completion, t.cached, t.cachedKnown = 0, 0, 0, true
 	} else if m.Finish == nil {
@@ -171,9 +177,6 @@ func (t *told) readMeta(m *metaInfo) *fault {
 	if m.Finish != nil {
 		t.finished++
 		t.finish = m.Finish.Type
-		if m.Finish.Type == "abort" && m.Finish.Status >= 400 {
-			return &fault{status: m.Finish.Status, text: clip(m.Finish.Message, textBound)}
-		}
 	}
 	return nil
 }
@@ -207,16 +210,26 @@ func statusOf(code any) int {
 }
 
 // end turns it into the last frame's figures. Numbers that cannot be are not passed on.
-func (t *told) end() wire.End {
+func (t *told) end(d *wire.Dispatch) wire.End {
 	e := wire.End{Finish: clip(t.finish, 64), WeightVersion: clip(t.weights, wire.MaxName/2)}
-	if t.prompt > 0 && t.prompt < 1<<31 {
-		e.Prompt = uint32(t.prompt)
+	prompt := t.prompt
+	if d.N > 1 && t.finished > 1 { // the accounts of several completions of a prompt have all counted it
+		prompt /= int64(d.N)
+	}
+	if prompt > 0 && prompt < 1<<31 {
+		e.Prompt = uint32(prompt)
 	}
 	if t.completion > 0 && t.completion < 1<<31 {
 		e.Completion = uint32(t.completion)
 	}
-	if t.cachedKnown && t.cached >= 0 && t.cached <= t.prompt && e.Prompt > 0 {
+	if t.cachedTold(d) && t.cached >= 0 && t.cached <= prompt && e.Prompt > 0 {
 		e.CachedPlus1 = uint32(t.cached) + 1
 	}
 	return e
+}
+
+// cachedTold tells whether the cached tokens are those of the cache as the request found it. For several completions an
+// engine computes the prompt first, and then finds it cached; the details of a batch are those of one of its prompts.
+func (t *told) cachedTold(d *wire.Dispatch) bool {
+	return t.cachedKnown && d.N <= 1 && (t.details == 0 || d.Prompts <= 1)
 }

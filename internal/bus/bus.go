@@ -54,10 +54,11 @@ func (c Config) withDefaults() Config {
 // check finds what nats.go would report at each attempt to connect.
 func (c Config) check() error {
 	for u := range strings.SplitSeq(c.URL, ",") {
-		if u = strings.TrimSpace(u); u != "" && !strings.Contains(u, "://") {
-			u = "nats://" + u // as the client library does
+		_, err := parseURL(u)
+		if inner, ok := errors.AsType[*url.Error](err); ok {
+			err = inner.Err // without the URL, which may hold a password
 		}
-		if _, err := url.Parse(u); err != nil {
+		if err != nil {
 			return fmt.Errorf("%w: URL: %w", ErrConfig, err)
 		}
 	}
@@ -68,6 +69,24 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: credentials: %w", ErrConfig, err)
 	}
 	return nil
+}
+
+func parseURL(u string) (*url.URL, error) {
+	if u = strings.TrimSpace(u); u != "" && !strings.Contains(u, "://") {
+		u = "nats://" + u // as the client library does
+	}
+	return url.Parse(u)
+}
+
+// redacted is the server list as people may see it.
+func (c Config) redacted() string {
+	var list []string
+	for raw := range strings.SplitSeq(c.URL, ",") {
+		if u, err := parseURL(raw); err == nil {
+			list = append(list, u.Redacted())
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // Bus is a role's three connections. Its fields may be used from any goroutine; Close may be called once.
@@ -164,16 +183,16 @@ func (b *Bus) connect(ctx context.Context, plane string, extra []nats.Option) (*
 		}
 		b.closed.Done() // a connection that never was has no closed callback
 		if final(err) {
-			return nil, fmt.Errorf("connect to the bus at %s: %w", b.cfg.URL, err)
+			return nil, fmt.Errorf("connect to the bus at %s: %w", b.cfg.redacted(), err)
 		}
 		if !said {
-			b.cfg.Log.Info("waiting for the bus", "url", b.cfg.URL, "error", err)
+			b.cfg.Log.Info("waiting for the bus", "url", b.cfg.redacted(), "error", err)
 			said = true
 		}
 		select {
 		case <-time.After(wait + rand.N(wait/2)): // jitter: a fleet that lost its bus must not come back as one
 		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for the bus at %s: %w", b.cfg.URL, context.Cause(ctx))
+			return nil, fmt.Errorf("waiting for the bus at %s: %w", b.cfg.redacted(), context.Cause(ctx))
 		}
 	}
 }

@@ -207,7 +207,7 @@ func (h *hub) fleet(ctx context.Context) (parts []run.Part, err error) {
 		if err != nil {
 			return nil, &ExitError{2, err}
 		}
-		h.workers = append(h.workers, name+"\t"+url)
+		h.workers = append(h.workers, name+"\t"+a.Engine())
 		parts = append(parts, run.Part{Name: "worker " + name, Run: a.Run, Grace: h.u.drain + 10*time.Second})
 	}
 	return parts, nil

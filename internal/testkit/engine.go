@@ -83,7 +83,7 @@ func (e *Engine) Answer(script func(*Exchange)) {
 	e.script = script
 }
 
-// SetHealth sets the status of /health.
+// SetHealth sets the status of /health; 0: it does not answer.
 func (e *Engine) SetHealth(status int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -202,6 +202,8 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	switch path := r.URL.Path; {
+	case path == "/health" && health == 0:
+		<-r.Context().Done()
 	case path == "/health":
 		w.WriteHeader(health)
 	case path == "/v1/models":

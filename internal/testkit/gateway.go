@@ -157,7 +157,7 @@ func (g *Gateway) NewStream(worker string, n wire.Instance, route prefix.Route, 
 	for _, m := range req.Points.Members {
 		d.Points = append(d.Points, wire.Point{Key: m.Key, KeyStart: uint64(m.KeyStart), Start: uint64(m.Start), End: uint64(m.End)})
 	}
-	for flag, on := range map[wire.Flags]bool{wire.FlagStream: req.Stream, wire.FlagUsage: req.IncludeUsage, wire.FlagDetails: req.CachedDetails} {
+	for flag, on := range map[wire.Flags]bool{wire.FlagStream: req.Stream, wire.FlagUsage: req.IncludeUsage, wire.FlagDetails: req.CachedDetails, wire.FlagBatch: req.Batch} {
 		if on {
 			d.Flags |= flag
 		}
