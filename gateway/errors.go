@@ -126,6 +126,9 @@ var said = map[wire.Code]string{
 	wire.CodeSlowClient:    "The client did not read its answer in time.",
 	wire.CodeLost:          "Part of the answer was lost on the way.",
 	wire.CodeStale:         "The worker that had the request has restarted.",
+	wire.CodeAborted:       "The request was aborted by another request of its client.",
+	wire.CodePoison:        "Engines have broken off one after the other on this very request: it is not given to another one for a while.",
+	wire.CodeNoBus:         "This gateway has lost the connection to its bus.",
 }
 
 // failureOf turns a code that ended a request into what the client is told. detail is the engine's own text, if any.
@@ -139,7 +142,7 @@ func failureOf(code wire.Code, detail string, retryAfter time.Duration) *Failure
 	}
 	f := &Failure{Status: code.Status(), Type: "server_error", Code: code.String(), Message: msg}
 	switch f.Status {
-	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		f.Type = "invalid_request_error"
 	case http.StatusTooManyRequests:
 		f.Type = "rate_limit_error"

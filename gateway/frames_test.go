@@ -114,6 +114,7 @@ func TestRetriesBeforeTheFirstByte(t *testing.T) {
 		{"engine down", end(wire.CodeEngineDown), wire.CodeEngineDown},
 		{"engine broke", end(wire.CodeEngineBroke), wire.CodeEngineBroke},
 		{"engine busy", end(wire.CodeEngineBusy), wire.CodeEngineBusy},
+		{"engine answers 500", end(wire.CodeEngineFault), wire.CodeEngineFault},
 		{"silent before the accept", func(*testkit.Job) {}, wire.CodeWorkerGone},
 		// The adapter gives up a gateway that it has not heard; a gateway that is there after all once answered an empty 200.
 		{"given up by the adapter", end(wire.CodeCancelled), wire.CodeWorkerGone},
@@ -173,7 +174,7 @@ func TestRetriesEnd(t *testing.T) {
 	}{
 		{wire.CodeBusy, 4, 503},
 		{wire.CodeEngineBroke, 2, 502}, // it may be the request that breaks them
-		{wire.CodeEngineFault, 1, 502},
+		{wire.CodeEngineFault, 2, 502}, // and so is this
 		{wire.CodeMalformed, 1, 502},
 	} {
 		n := len(e.sched.Requests())

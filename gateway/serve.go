@@ -71,17 +71,17 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 	}
 }
 
-// poison tells whether a request has broken so many engines that it must be what breaks them: given on and on, it
+// poison tells whether so many engines have failed on a request that it must be what they fail on: given on and on, it
 // would take down worker after worker.
 func poison(history []wire.Outcome) bool {
 	const enough = 2
-	broke := 0
+	failed := 0
 	for _, o := range history {
-		if o.Code == wire.CodeEngineBroke {
-			broke++
+		if o.Code == wire.CodeEngineBroke || o.Code == wire.CodeEngineFault {
+			failed++
 		}
 	}
-	return broke >= enough
+	return failed >= enough
 }
 
 // An ending is how an attempt, or a request, ended.

@@ -68,8 +68,8 @@ func (p *pool) run() {
 		select {
 		case work := <-p.queue:
 			work(time.Now())
-		case now := <-tick.C:
-			p.core.Tick(now)
+		case <-tick.C:
+			p.core.Tick(time.Now()) // not when it was due: that may be before what was done last
 			p.gauge.measure(p.core)
 		case <-p.s.ctx.Done():
 			p.drain(sub)

@@ -57,6 +57,8 @@ type Config struct {
 	Seed uint64
 	// StaleAfter is how long a worker may stay silent before it receives nothing. Default 3s.
 	StaleAfter time.Duration
+	// ForgetAfter is how long its cache is remembered. Default 2 minutes.
+	ForgetAfter time.Duration
 	// HoldFor is how long a request is held when every worker is full. Default 5s.
 	HoldFor time.Duration
 	// LeaseFor is how long a lease lives after the adapter last confirmed it. Default 30s.
@@ -77,6 +79,7 @@ func (c Config) withDefaults() Config {
 	c.Version = cmp.Or(c.Version, noVersion)
 	c.Policy = cmp.Or(c.Policy, "radix")
 	c.StaleAfter = cmp.Or(c.StaleAfter, 3*time.Second)
+	c.ForgetAfter = cmp.Or(c.ForgetAfter, 2*time.Minute)
 	c.HoldFor = cmp.Or(c.HoldFor, 5*time.Second)
 	c.LeaseFor = cmp.Or(c.LeaseFor, 30*time.Second)
 	c.QueueLen = cmp.Or(c.QueueLen, 16384)
@@ -117,7 +120,7 @@ func New(cfg Config) (*Scheduler, error) {
 	if _, err := core.NewPolicy(cfg.Policy); err != nil {
 		errs = append(errs, fmt.Errorf("scheduler: %w", err))
 	}
-	if min(cfg.StaleAfter, cfg.HoldFor, cfg.LeaseFor) < time.Millisecond || min(cfg.QueueLen, cfg.MaxPools) < 1 {
+	if min(cfg.StaleAfter, cfg.ForgetAfter, cfg.HoldFor, cfg.LeaseFor) < time.Millisecond || min(cfg.QueueLen, cfg.MaxPools) < 1 {
 		errs = append(errs, errors.New("scheduler: a duration below 1ms or a bound below 1"))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -129,7 +132,7 @@ func New(cfg Config) (*Scheduler, error) {
 		return nil, fmt.Errorf("scheduler: %w", err)
 	}
 	s.roster, err = roster.NewListener(roster.Config{
-		Conn: cfg.Bus.Control, Subjects: cfg.Subjects, Stale: cfg.StaleAfter, OnChange: s.changed, Log: cfg.Log,
+		Conn: cfg.Bus.Control, Subjects: cfg.Subjects, Stale: cfg.StaleAfter, Forget: cfg.ForgetAfter, OnChange: s.changed, Log: cfg.Log,
 	})
 	return s, err
 }

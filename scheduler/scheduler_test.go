@@ -86,7 +86,7 @@ func TestWhatIsNoQuestionIsRefusedWithACode(t *testing.T) {
 
 func TestWorkersComeAndGo(t *testing.T) {
 	hub := testkit.NewHub(t)
-	s := start(t, hub, "s1", func(c *scheduler.Config) { c.StaleAfter = 300 * time.Millisecond })
+	s := start(t, hub, "s1", func(c *scheduler.Config) { c.StaleAfter, c.ForgetAfter = 300*time.Millisecond, 4*time.Second })
 	c := newClient(t, hub)
 	if s.Serves(t.Context(), model) {
 		t.Error("serves a model that nobody has")
@@ -99,6 +99,7 @@ func TestWorkersComeAndGo(t *testing.T) {
 	quiet := newWorker(t, conn, "quiet", model, 4)
 	quiet.beat(wire.Ready)
 	s.serves(t, model, 2)
+	testkit.Eventually(t, "the silent worker is told", func() bool { return s.status(t, model).Workers[0].State == "silent" })
 	testkit.Eventually(t, "the silent worker is dropped, and its gauges with it", func() bool {
 		_, told := s.metric(t, "radixbus_scheduler_worker_running", "pool", model, "worker", "quiet")
 		return len(s.status(t, model).Workers) == 1 && !told

@@ -25,7 +25,9 @@ type outboxes struct {
 	all map[string]*outbox // by out subject
 }
 
-func newOutboxes(a *Adapter) *outboxes { return &outboxes{a: a, all: make(map[string]*outbox), piece: dataPiece} }
+func newOutboxes(a *Adapter) *outboxes {
+	return &outboxes{a: a, all: make(map[string]*outbox), piece: dataPiece}
+}
 
 // An outbox sends to one gateway (and shard). It lives while it has streams.
 type outbox struct {

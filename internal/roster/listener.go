@@ -22,8 +22,10 @@ type Config struct {
 	Conn *nats.Conn
 	// Subjects names what it listens to.
 	Subjects wire.Subjects
-	// Stale is how long a worker may be silent. Default 3s.
+	// Stale is how long a worker may be silent and still get requests. Default 3s.
 	Stale time.Duration
+	// Forget is how long one is remembered. Default 2 minutes.
+	Forget time.Duration
 	// MaxWorkers bounds the roster. Default 16384.
 	MaxWorkers int
 	// QueueLen bounds the messages that wait for the roster; beyond it beats are dropped, and the next ones tell the
@@ -38,6 +40,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Stale = cmp.Or(c.Stale, 3*time.Second)
+	c.Forget = cmp.Or(c.Forget, 2*time.Minute)
 	c.MaxWorkers = cmp.Or(c.MaxWorkers, 16384)
 	c.QueueLen = cmp.Or(c.QueueLen, 8192)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
@@ -59,7 +62,7 @@ func NewListener(cfg Config) (*Listener, error) {
 	}
 	l := &Listener{cfg: cfg.withDefaults(), known: make(chan struct{})}
 	l.queue = make(chan *nats.Msg, l.cfg.QueueLen)
-	l.view.Store(New(0, 0).View())
+	l.view.Store(New(0, 0, 0).View())
 	return l, nil
 }
 
@@ -93,7 +96,7 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 	l.rollCall()
 	ready()
 
-	r := New(l.cfg.Stale, l.cfg.MaxWorkers)
+	r := New(l.cfg.Stale, l.cfg.Forget, l.cfg.MaxWorkers)
 	sweep := time.NewTicker(l.cfg.Stale / 6)
 	defer sweep.Stop()
 	settle := time.After(settleAfter)
@@ -102,6 +105,9 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 		case msg := <-l.queue:
 			l.apply(r, l.hear(r, time.Now(), msg, inbox))
 		case now := <-sweep.C: // when it was due: the time by which we are late ourselves is not the workers' silence
+			if !l.cfg.Conn.IsConnected() {
+				r.Deaf(time.Now())
+			}
 			l.apply(r, r.Expire(now))
 		case <-settle:
 			close(l.known)

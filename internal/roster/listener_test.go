@@ -163,10 +163,10 @@ func TestListenerLearnsWhoIsThereAndForgetsWhoLeft(t *testing.T) {
 	}
 }
 
-func TestListenerDropsTheSilent(t *testing.T) {
+func TestListenerTellsAndDropsTheSilent(t *testing.T) {
 	nc := dial(t)
 	w := newSpeaker(t, nc, "w0")
-	l, err := roster.NewListener(roster.Config{Conn: nc, Stale: 300 * time.Millisecond})
+	l, err := roster.NewListener(roster.Config{Conn: nc, Stale: 300 * time.Millisecond, Forget: 4 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +176,11 @@ func TestListenerDropsTheSilent(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	eventually(t, "the worker is there", func() bool { w.beat(wire.Ready); return l.View().Ready == 1 })
 	began := time.Now()
-	eventually(t, "it is gone", func() bool { return len(l.View().Workers) == 0 })
+	eventually(t, "it is silent", func() bool { return l.View().Workers[0].State == wire.Silent })
 	if took := time.Since(began); took < 2*time.Second { // it announces beats a second apart
-		t.Errorf("dropped after %v, though its next beat was due within 1 s", took)
+		t.Errorf("silent after %v, though its next beat was due within 1 s", took)
 	}
+	eventually(t, "it is gone", func() bool { return len(l.View().Workers) == 0 })
 }
 
 func TestListenerNeedsAConnection(t *testing.T) {

@@ -1,9 +1,10 @@
 // Package roster knows who is there: which workers live, what they serve and whether they take requests.
 //
 // Adapters beat ([wire.Up]) about once a second. A beat carries only a hash of what the worker registered; whoever
-// does not know the hash asks the worker once. So a roster needs no store: it is right one beat after it started, one
-// beat after the bus came back, and never holds a worker that has been silent for its stale time, or for three of the
-// beats that the worker itself has announced, if that is longer.
+// does not know the hash asks the worker once. So a roster needs no store: it is right one beat after it started, and one
+// beat after the bus came back. A worker that has been silent for the stale time, or for three of the beats that it has
+// itself announced if that is longer, is shown as silent: it gets no requests. Only one that stays silent is forgotten,
+// since what is known of its cache is worth more than a short absence. The silence of a bus is nobody's.
 //
 // [Roster] is the pure part: beats and `now` in, changes out. [Listener] feeds one from the bus.
 //
@@ -49,14 +50,16 @@ type entry struct {
 // Roster is a set of workers. The zero value is not usable; see [New].
 type Roster struct {
 	stale   time.Duration
+	forget  time.Duration
 	max     int
+	deaf    time.Time // until then nobody could be heard
 	workers map[string]*entry
 }
 
-// New makes an empty roster. A worker that has been silent for stale is dropped; beats of more than max workers are
-// not taken in.
-func New(stale time.Duration, max int) *Roster {
-	return &Roster{stale: stale, max: max, workers: make(map[string]*entry)}
+// New makes an empty roster. A worker that has been silent for stale is shown as such, and dropped after forget; beats of
+// more than max workers are not taken in.
+func New(stale, forget time.Duration, max int) *Roster {
+	return &Roster{stale: stale, forget: forget, max: max, workers: make(map[string]*entry)}
 }
 
 // maxBeat bounds the interval that a worker may announce: a wrong number must not keep a dead worker for days.
@@ -124,15 +127,27 @@ func (r *Roster) Down(g wire.Gone) []Change {
 	return []Change{{Worker: e.worker, Gone: true, Code: g.Code}}
 }
 
-// Expire drops the workers that have been silent for too long.
+// Deaf tells that nobody could be heard until now: the bus was away.
+func (r *Roster) Deaf(now time.Time) { r.deaf = now }
+
+// Expire marks the workers that have been silent for too long, and drops those that stay so.
 func (r *Roster) Expire(now time.Time) (changes []Change) {
 	for name, e := range r.workers {
-		if now.Sub(e.heard) <= max(r.stale, 3*e.due) {
-			continue
+		heard := e.heard
+		if r.deaf.After(heard) {
+			heard = r.deaf
 		}
-		delete(r.workers, name)
-		if e.worker != nil {
+		stale := max(r.stale, 3*e.due)
+		switch silent := now.Sub(heard); {
+		case silent <= stale:
+		case e.worker == nil:
+			delete(r.workers, name)
+		case silent > max(r.forget, stale):
+			delete(r.workers, name)
 			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeWorkerGone})
+		case e.worker.State != wire.Silent:
+			e.worker = &Worker{Info: e.worker.Info, State: wire.Silent}
+			changes = append(changes, Change{Worker: e.worker})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Worker.Info.Worker, b.Worker.Info.Worker) })

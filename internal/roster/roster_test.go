@@ -13,7 +13,10 @@ import (
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-const stale = 3 * time.Second
+const (
+	stale  = 3 * time.Second
+	forget = time.Minute
+)
 
 var start = time.Unix(1_700_000_000, 0)
 
@@ -52,7 +55,7 @@ func names(v *roster.View) (out []string) {
 }
 
 func TestWorkerIsUnseenUntilItsInfoIsKnown(t *testing.T) {
-	r := roster.New(stale, 10)
+	r := roster.New(stale, forget, 10)
 	ask, changes := r.Up(start, beat("w0", 1, 7, wire.Ready))
 	if !ask || changes != nil {
 		t.Fatalf("Up = %v, %v, want a question and no change", ask, changes)
@@ -90,7 +93,7 @@ func TestWorkerIsUnseenUntilItsInfoIsKnown(t *testing.T) {
 }
 
 func TestStateFollowsTheBeats(t *testing.T) {
-	r := roster.New(stale, 10)
+	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("w0", "m", 1), wire.Ready)
 	first := r.View()
 	_, changes := r.Up(start.Add(time.Second), beat("w0", 1, 1, wire.Draining))
@@ -108,8 +111,8 @@ func TestStateFollowsTheBeats(t *testing.T) {
 	}
 }
 
-func TestSilentWorkerIsDropped(t *testing.T) {
-	r := roster.New(stale, 10)
+func TestSilentWorkerGetsNothingAndIsForgottenLater(t *testing.T) {
+	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("w1", "m", 1), wire.Ready)
 	join(t, r, start, info("w0", "m", 1), wire.Ready)
 	if changes := r.Expire(start.Add(stale)); changes != nil {
@@ -117,19 +120,50 @@ func TestSilentWorkerIsDropped(t *testing.T) {
 	}
 	r.Up(start.Add(stale), beat("w1", 1, 1, wire.Ready))
 	changes := r.Expire(start.Add(stale + 1))
-	if len(changes) != 1 || !changes[0].Gone || changes[0].Worker.Info.Worker != "w0" || changes[0].Code != wire.CodeWorkerGone {
-		t.Fatalf("Expire = %v, want w0 gone", changes)
+	if len(changes) != 1 || changes[0].Gone || changes[0].Worker.Info.Worker != "w0" || changes[0].Worker.State != wire.Silent {
+		t.Fatalf("Expire = %v, want w0 silent", changes)
 	}
-	if changes := r.Expire(start.Add(time.Hour)); len(changes) != 1 || len(r.View().Workers) != 0 {
-		t.Errorf("Expire an hour later = %v, view %v", changes, names(r.View()))
+	if v := r.View(); v.Ready != 1 || v.Lookup("m").Workers != 2 {
+		t.Errorf("view %v", names(v))
+	}
+	if changes := r.Expire(start.Add(stale + 2)); changes != nil {
+		t.Errorf("Expire again = %v, want nothing", changes)
+	}
+	if ask, changes := r.Up(start.Add(10*time.Second), beat("w0", 1, 1, wire.Ready)); ask || len(changes) != 1 || changes[0].Worker.State != wire.Ready {
+		t.Errorf("heard again: %v, %v, want it ready, without a question", ask, changes)
+	}
+	r.Expire(start.Add(20 * time.Second))
+	changes = r.Expire(start.Add(10*time.Second + forget + 1))
+	if len(changes) != 2 || !changes[0].Gone || changes[0].Worker.Info.Worker != "w0" || changes[0].Code != wire.CodeWorkerGone || len(r.View().Workers) != 0 {
+		t.Errorf("Expire after the longest silence = %v, view %v", changes, names(r.View()))
+	}
+}
+
+// When a bus was away for more than the stale time, all its workers were taken for dead, and what was known of their
+// caches went with them.
+func TestTheSilenceOfTheBusIsNobodys(t *testing.T) {
+	r := roster.New(stale, forget, 10)
+	join(t, r, start, info("w0", "m", 1), wire.Ready)
+	for now := start; now.Before(start.Add(5 * time.Minute)); now = now.Add(500 * time.Millisecond) {
+		r.Deaf(now)
+		if changes := r.Expire(now); changes != nil {
+			t.Fatalf("Expire without a bus = %v, want nothing", changes)
+		}
+	}
+	back := start.Add(5 * time.Minute)
+	if changes := r.Expire(back.Add(stale - time.Second)); changes != nil {
+		t.Errorf("Expire before anybody can have been heard = %v, want nothing", changes)
+	}
+	if changes := r.Expire(back.Add(stale)); len(changes) != 1 || changes[0].Worker.State != wire.Silent {
+		t.Errorf("Expire = %v, want the worker silent", changes)
 	}
 }
 
 func TestAnnouncedBeatStretchesPatienceWithinABound(t *testing.T) {
 	tests := []struct {
 		beat   time.Duration
-		silent time.Duration
-		gone   bool
+		after  time.Duration
+		silent bool
 	}{
 		{0, 3001 * time.Millisecond, true},
 		{4 * time.Second, 11 * time.Second, false},
@@ -138,19 +172,19 @@ func TestAnnouncedBeatStretchesPatienceWithinABound(t *testing.T) {
 		{49 * 24 * time.Hour, time.Minute + 1, true}, // a wrong number kept a dead worker for months once
 	}
 	for _, tt := range tests {
-		r := roster.New(stale, 10)
+		r := roster.New(stale, forget, 10)
 		up := beat("w0", 1, 1, wire.Ready)
 		up.BeatMillis = uint32(tt.beat.Milliseconds())
 		r.Up(start, up)
 		r.Info(info("w0", "m", 1), 1)
-		if gone := len(r.Expire(start.Add(tt.silent))) == 1; gone != tt.gone {
-			t.Errorf("beat every %v, silent for %v: gone %v, want %v", tt.beat, tt.silent, gone, tt.gone)
+		if silent := len(r.Expire(start.Add(tt.after))) == 1; silent != tt.silent {
+			t.Errorf("beat every %v, not heard for %v: silent %v, want %v", tt.beat, tt.after, silent, tt.silent)
 		}
 	}
 }
 
 func TestNewLifeReplacesTheOldOne(t *testing.T) {
-	r := roster.New(stale, 10)
+	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("w0", "m", 5), wire.Ready)
 	if ask, changes := r.Up(start, beat("w0", 4, 1, wire.Down)); ask || changes != nil {
 		t.Errorf("an earlier life's beat = %v, %v, want nothing", ask, changes)
@@ -174,7 +208,7 @@ func TestNewLifeReplacesTheOldOne(t *testing.T) {
 }
 
 func TestRosterIsBounded(t *testing.T) {
-	r := roster.New(stale, 2)
+	r := roster.New(stale, forget, 2)
 	join(t, r, start, info("w0", "m", 1), wire.Ready)
 	join(t, r, start, info("w1", "m", 1), wire.Ready)
 	if ask, changes := r.Up(start, beat("w2", 1, 1, wire.Ready)); ask || changes != nil {
@@ -187,7 +221,7 @@ func TestRosterIsBounded(t *testing.T) {
 }
 
 func TestViewCountsModels(t *testing.T) {
-	r := roster.New(stale, 10)
+	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("w0", "llama", 1, "lora-a"), wire.Ready)
 	join(t, r, start, info("w1", "llama", 1), wire.Down)
 	join(t, r, start, info("w2", "qwen", 1), wire.Ready)
@@ -218,7 +252,7 @@ func TestViewCountsModels(t *testing.T) {
 // A name that two pools serve went to the pool of the first worker by name, though it was down, while the figures counted
 // both pools.
 func TestNameThatTwoPoolsServeBelongsToThePoolThatTakesRequests(t *testing.T) {
-	r := roster.New(stale, 10)
+	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("a", "llama", 1, "chat"), wire.Down)
 	join(t, r, start, info("b", "qwen", 1, "chat"), wire.Ready)
 	join(t, r, start, info("c", "qwen", 1), wire.Ready)
@@ -237,7 +271,7 @@ func TestNameThatTwoPoolsServeBelongsToThePoolThatTakesRequests(t *testing.T) {
 func TestRandomTalkKeepsViewAndChangesInStep(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		r, now, shown := roster.New(stale, 4), start, map[string]bool{}
+		r, now, shown := roster.New(stale, forget, 4), start, map[string]bool{}
 		follow := func(changes []roster.Change) {
 			for _, c := range changes {
 				shown[c.Worker.Info.Worker] = !c.Gone
@@ -272,7 +306,7 @@ func TestRandomTalkKeepsViewAndChangesInStep(t *testing.T) {
 				t.Fatalf("seed %d: the view shows %v, the changes told %v", seed, got, want)
 			}
 		}
-		follow(r.Expire(now.Add(time.Minute)))
+		follow(r.Expire(now.Add(forget + 1)))
 		if v := r.View(); len(v.Workers) != 0 || len(v.Models) != 0 {
 			t.Fatalf("seed %d: after a minute of silence the view shows %v", seed, names(v))
 		}

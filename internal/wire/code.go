@@ -27,6 +27,9 @@ const (
 	CodeTooLarge      Code = 19 // a bound on bytes was reached
 	CodeLost          Code = 20 // frames or parts were lost and could not be sent again
 	CodeStale         Code = 21 // the message names an instance that is no longer alive
+	CodeAborted       Code = 22 // the client asked for the end of it by another request
+	CodePoison        Code = 23 // requests like it have broken engines: it is given to no further one
+	CodeNoBus         Code = 24 // the gateway itself has lost its bus
 )
 
 var codes = [...]struct {
@@ -49,13 +52,16 @@ var codes = [...]struct {
 	CodeEngineBroke:   {"engine_broke", 502, true},
 	CodeEngineBusy:    {"engine_busy", 503, true},
 	CodeEngineRefused: {"engine_refused", 400, false},
-	CodeEngineFault:   {"engine_fault", 502, false},
+	CodeEngineFault:   {"engine_fault", 502, true},
 	CodeDeadline:      {"deadline_exceeded", 504, false},
 	CodeCancelled:     {"cancelled", 499, false},
 	CodeSlowClient:    {"slow_client", 499, false},
 	CodeTooLarge:      {"too_large", 413, false},
 	CodeLost:          {"lost_frames", 502, true},
 	CodeStale:         {"stale_instance", 503, true},
+	CodeAborted:       {"aborted", 499, false},
+	CodePoison:        {"breaks_engines", 422, false},
+	CodeNoBus:         {"no_bus", 503, false},
 }
 
 // String is the code's name in logs, metrics and error envelopes.

@@ -48,7 +48,7 @@ func TestUnknownCodes(t *testing.T) {
 }
 
 func TestStateNames(t *testing.T) {
-	want := map[wire.State]string{0: "unknown", wire.Ready: "ready", wire.Draining: "draining", wire.Down: "down", 4: "unknown", 255: "unknown"}
+	want := map[wire.State]string{0: "unknown", wire.Ready: "ready", wire.Draining: "draining", wire.Down: "down", wire.Silent: "silent", 5: "unknown", 255: "unknown"}
 	for s, name := range want {
 		if s.String() != name {
 			t.Errorf("state %d is %q, want %q", s, s, name)

@@ -47,6 +47,7 @@ type Assigned struct {
 	Predicted   uint32    // 18: tokens believed cached
 	MaxTokens   uint32    // 19
 	Digests     []Digest  // 20
+	Fingerprint uint64    // 21: of the request's body
 }
 
 // AppendTo writes the event.
@@ -68,7 +69,8 @@ func (m *Assigned) AppendTo(dst []byte) []byte {
 	dst = putUint(dst, 17, uint64(m.Prompt))
 	dst = putUint(dst, 18, uint64(m.Predicted))
 	dst = putUint(dst, 19, uint64(m.MaxTokens))
-	return putDigests(dst, 20, m.Digests)
+	dst = putDigests(dst, 20, m.Digests)
+	return putFix64(dst, 21, m.Fingerprint)
 }
 
 // ParseAssigned reads what AppendTo wrote.
@@ -117,6 +119,8 @@ func ParseAssigned(msg []byte) (*Assigned, error) {
 			m.MaxTokens = r.uint32()
 		case 20:
 			m.Digests = readDigest(&r, m.Digests, &hashes)
+		case 21:
+			m.Fingerprint = r.fix64()
 		}
 	}
 	return m, r.err
@@ -278,6 +282,7 @@ const (
 	Ready    State = 1 // takes requests
 	Draining State = 2 // finishes what it has
 	Down     State = 3 // its engine does not answer
+	Silent   State = 4 // it has not been heard for too long; listeners say so, no worker of itself
 )
 
 // String is the state's name in logs and answers.
@@ -289,6 +294,8 @@ func (s State) String() string {
 		return "draining"
 	case Down:
 		return "down"
+	case Silent:
+		return "silent"
 	}
 	return "unknown"
 }

@@ -14,6 +14,10 @@ func (p *Pool) Assign(now time.Time, req *wire.AssignRequest) {
 	p.Forget(req.Request, req.Attempt)
 	p.learnFailures(now, req)
 	p.wake(now) // first come, first served: whatever room there is belongs to those who wait
+	if p.poisons.refuses(now, req.Fingerprint) {
+		p.refuse(req, wire.CodePoison)
+		return
+	}
 	switch p.try(now, req) {
 	case full:
 		p.hold(now, req)
@@ -46,29 +50,42 @@ func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
 	return placed
 }
 
-// gather fills p.candidates with the workers that may run the request and have room, and tells whether there is one.
+// gather fills p.candidates with the workers that may run the request and have room, and tells whether there is one. Those
+// in trouble are candidates only among themselves.
 func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) tried {
 	p.candidates = p.candidates[:0]
-	verdict := none
+	verdict, troubled := none, 0
 	for _, w := range p.order {
-		if !w.eligible(req) {
-			continue
-		}
-		if w.suspect || w.free(now) == 0 {
+		switch {
+		case !w.eligible(req):
+		case w.suspect, w.free(now) == 0:
 			verdict = full // a suspect one is heard of within a beat, or has left within three
-			continue
+		case now.Before(w.troubledUntil):
+			troubled++
+		default:
+			p.addCandidate(now, w, prompt)
 		}
-		w.at = len(p.candidates)
-		rate := p.rateOf(w)
-		p.candidates = append(p.candidates, Candidate{
-			worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
-			Running: w.running(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
-		})
+	}
+	if len(p.candidates) == 0 && troubled > 0 {
+		for _, w := range p.order {
+			if w.eligible(req) && !w.suspect && w.free(now) > 0 {
+				p.addCandidate(now, w, prompt)
+			}
+		}
 	}
 	if len(p.candidates) > 0 {
 		return placed
 	}
 	return verdict
+}
+
+func (p *Pool) addCandidate(now time.Time, w *worker, prompt int64) {
+	w.at = len(p.candidates)
+	rate := p.rateOf(w)
+	p.candidates = append(p.candidates, Candidate{
+		worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
+		Running: w.running(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
+	})
 }
 
 // creditHolders takes what each candidate is believed to hold off what it would have to compute.
@@ -141,6 +158,7 @@ func (p *Pool) learnFailures(now time.Time, req *wire.AssignRequest) {
 	for i, o := range req.History {
 		if l := p.leases[wire.AttemptKey{Request: req.Request, Attempt: o.Attempt, Instance: o.Instance}]; l != nil {
 			p.abandon(now, l)
+			p.judge(now, l, o.Code)
 		}
 		w := p.workers[o.Worker]
 		if i < len(req.History)-1 || w == nil || w.info.Instance != o.Instance {

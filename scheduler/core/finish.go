@@ -8,7 +8,8 @@ import (
 )
 
 // Finished ends the attempt's lease and learns from what the engine said. Of an attempt that is not known it is
-// remembered for a while: a peer's decision may be still on its way.
+// remembered for a while: a peer's decision may be still on its way. The end of another placement of the same attempt,
+// one that was given back, ends nothing.
 func (p *Pool) Finished(now time.Time, f *wire.Finished) {
 	l := p.leases[f.Key()]
 	switch {
@@ -17,21 +18,37 @@ func (p *Pool) Finished(now time.Time, f *wire.Finished) {
 			p.over.add(f.Key(), f)
 		}
 		return
+	case f.Lease != 0 && f.Lease != l.number:
+		return
 	case computed(&f.End):
 		p.release(now, l)
 		p.learn(now, l, &f.End)
 	default:
 		p.abandon(now, l)
 	}
+	p.judge(now, l, f.End.Code)
 	p.wake(now)
 }
 
+// judge draws conclusions from how an engine did: of the engine, and of the request.
+func (p *Pool) judge(now time.Time, l *lease, code wire.Code) {
+	l.worker.ended(now, code)
+	switch code {
+	case wire.CodeOK:
+		p.poisons.answered(l.body)
+	case wire.CodeEngineBroke:
+		p.poisons.broke(now, l.body)
+	}
+}
+
 // computed tells whether the engine must have had the whole prompt: it counted it, or gave an answer, or began one that
-// was given up on our side.
+// was given up on our side. One that it refused it had not, whatever it counted.
 func computed(e *wire.End) bool {
 	switch e.Code {
 	case wire.CodeOK:
 		return true
+	case wire.CodeEngineRefused:
+		return false
 	case wire.CodeCancelled, wire.CodeSlowClient, wire.CodeDeadline, wire.CodeDraining, wire.CodeLost:
 		return e.Prompt > 0 || e.Begun
 	}

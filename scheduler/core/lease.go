@@ -25,6 +25,7 @@ type lease struct {
 	stamp     tree.Stamp // and this was the stamp of the deepest such block: what is missing later was no younger
 	prompt    int64      // tokens, estimated
 	predicted int64      // tokens of it believed cached, at most prompt
+	body      uint64     // the request's fingerprint
 	alone     bool       // nothing was waiting to be prefilled when it was assigned
 	sibling   bool       // another lease on the worker was using the deepest block matched
 }
@@ -41,7 +42,7 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 		p.abandon(now, before)
 	}
 	delete(p.over.of, key)
-	p.reserve(now, &lease{key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted})
+	p.reserve(now, &lease{key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted, body: req.Fingerprint})
 
 	millis, prompt, predicted := uint32(p.cfg.LeaseFor.Milliseconds()), uint32(c.Prompt), uint32(c.Predicted)
 	reply := &wire.AssignReply{
@@ -59,6 +60,7 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 		Worker: w.info.Worker, Instance: w.info.Instance, Lease: p.numbers, LeaseMillis: millis,
 		Model: req.Model, Tenant: req.Tenant, Session: req.Session, Priority: req.Priority, Policy: p.cfg.Policy,
 		Prompt: prompt, Predicted: predicted, MaxTokens: req.MaxTokens, Digests: req.Digests,
+		Fingerprint: req.Fingerprint,
 	}})
 }
 

@@ -27,6 +27,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -97,9 +98,10 @@ type Pool struct {
 	indices []tree.Worker // free ones
 	leases  map[wire.AttemptKey]*lease
 	over    endings
+	poisons poisons
 	held    []*waiting            // oldest first
 	asked   map[question]struct{} // of held
-	numbers uint64                // leases made
+	numbers uint64                // of the newest lease
 	outputs []Output
 	told    []Output // what Outputs returned last
 
@@ -140,6 +142,7 @@ func New(cfg Config) (*Pool, error) {
 	return &Pool{
 		cfg:           cfg,
 		policy:        policy,
+		numbers:       firstNumber(cfg.Scheduler),
 		rng:           rand.New(rand.NewPCG(cfg.Seed, 0x7261646978)),
 		tree:          tree.New(tree.Config{Cost: cfg.Cost, MaxBytes: cfg.TreeBytes}),
 		workers:       make(map[string]*worker),
@@ -152,6 +155,14 @@ func New(cfg Config) (*Pool, error) {
 		completion:    initialCompletion,
 		rate:          initialRate,
 	}, nil
+}
+
+// firstNumber is where a replica begins to number its leases: those of two replicas differ, so that the end of one
+// placement is not taken for that of another.
+func firstNumber(scheduler string) uint64 {
+	h := fnv.New32a()
+	h.Write([]byte(scheduler)) //nolint:errcheck // never fails
+	return uint64(h.Sum32()>>8) << 32
 }
 
 // Outputs returns what has to be told, in order, and forgets it. The slice is valid until the next call of Outputs.

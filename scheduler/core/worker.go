@@ -22,6 +22,9 @@ type worker struct {
 	suspect bool
 	// busyUntil: it turned a request away although it looked free.
 	busyUntil time.Time
+	// troubledUntil: its engine failed that it was given; others are preferred until then.
+	troubledUntil time.Time
+	failures      int // in a row
 
 	newest  *lease // its leases, a list: those that expire last come first
 	oldest  *lease
@@ -112,6 +115,24 @@ func (w *worker) settle(now time.Time, rate float64) {
 
 // defaultRunning is taken for a worker that does not tell how many attempts it admits.
 const defaultRunning = 256
+
+// Bounds of how long a worker whose engine fails is passed over, where others can serve. It doubles from failure to failure,
+// so one that fails at once, and so looks idle, does not attract the pool's load.
+const (
+	troubleLeast = 100 * time.Millisecond
+	troubleMost  = 10 * time.Second
+)
+
+// ended takes in how the engine did.
+func (w *worker) ended(now time.Time, code wire.Code) {
+	switch code {
+	case wire.CodeOK:
+		w.failures, w.troubledUntil = 0, time.Time{}
+	case wire.CodeEngineFault, wire.CodeEngineBroke:
+		w.troubledUntil = now.Add(min(troubleLeast<<min(w.failures, 16), troubleMost))
+		w.failures++
+	}
+}
 
 // free tells how many more attempts the worker admits.
 func (w *worker) free(now time.Time) int {
