@@ -42,6 +42,7 @@ type attempt struct {
 	accepted bool
 	over     bool // the adapter said its last word, or is not there
 	probed   time.Time
+	away     time.Time // since when the bus is; zero: it is there
 	frames   []wire.Frame
 	unacked  int
 }
@@ -78,8 +79,8 @@ func (t *attempt) send(ctx context.Context) ending {
 	return ending{}
 }
 
-// publish sends a message to the worker. A bus that is away is waited for as long as an adapter's answer is: giving
-// up at once would only use up the attempts on a bus that is away for all workers.
+// publish sends a message to the worker. A bus that is away is waited for: giving up would only use up the attempts on a
+// bus that is away for all workers.
 func (t *attempt) publish(ctx context.Context, msg []byte) ending {
 	bulk, subject, reply := t.g.cfg.Bus.Bulk, t.g.cfg.Subjects.Work(t.p.Worker, t.p.Instance), t.g.demux.replyTo(t.s)
 	const pause = 20 * time.Millisecond
@@ -91,9 +92,9 @@ func (t *attempt) publish(ctx context.Context, msg []byte) ending {
 		case errors.Is(err, nats.ErrMaxPayload):
 			t.g.cfg.Log.Error("dispatch larger than the bus takes", "request", t.a.c.id.String(), "bytes", len(msg))
 			return ending{code: wire.CodeInternal}
-		case bulk.IsClosed() || time.Since(began) > t.g.cfg.AcceptTimeout:
+		case bulk.IsClosed() || time.Since(began) > t.g.cfg.BusPatience:
 			t.g.cfg.Log.Debug("dispatch", "request", t.a.c.id.String(), "error", err)
-			return ending{code: wire.CodeWorkerGone}
+			return ending{code: wire.CodeNoBus}
 		}
 		select {
 		case <-time.After(pause):
@@ -207,13 +208,16 @@ func (t *attempt) wait(ctx context.Context) ending {
 		return ending{code: causeCode(ctx)}
 	}
 	now := time.Now()
+	if away, end := t.busAway(now); away {
+		return end
+	}
 	h := t.s.health(now)
 	switch {
 	case h.overrun: // what it sent too early is gone
 		return ending{code: wire.CodeLost}
 	case h.gone && !t.accepted: // nobody had it: somebody else can
 		t.over = true
-		return ending{code: wire.CodeWorkerGone}
+		return ending{code: wire.CodeWorkerGone, absent: true}
 	case !t.accepted && !t.sent.IsZero() && now.Sub(t.sent) > t.g.cfg.AcceptTimeout:
 		return ending{code: wire.CodeWorkerGone, detail: "It did not take the request in time."}
 	case h.silent > t.g.cfg.SilenceTimeout, h.gone && h.silent > t.patience():
@@ -223,6 +227,25 @@ func (t *attempt) wait(ctx context.Context) ending {
 		t.g.demux.resend(t.s, h.expect)
 	}
 	return ending{}
+}
+
+// busAway tells whether nothing can be heard at the moment: the silence is then not the worker's, within a bound.
+func (t *attempt) busAway(now time.Time) (away bool, end ending) {
+	if t.g.cfg.Bus.Connected() {
+		t.away = time.Time{}
+		return false, ending{}
+	}
+	if t.away.IsZero() {
+		t.away = now
+	}
+	if now.Sub(t.away) > t.g.cfg.BusPatience {
+		return true, ending{code: wire.CodeNoBus}
+	}
+	t.s.excuse(now)
+	if !t.sent.IsZero() {
+		t.sent = now
+	}
+	return true, ending{}
 }
 
 // patience is how long an absent adapter is waited for: one that only lost its bus comes back. Before the first byte

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -334,6 +335,60 @@ func TestBusScheduler(t *testing.T) {
 	cancel(cause)
 	if _, err := s.Assign(ctx, &wire.AssignRequest{Pool: "m"}); err != cause {
 		t.Errorf("got %v, want the cause", err)
+	}
+}
+
+// The bus gives every other question to a scheduler that is stuck: it is asked once, and then passed over.
+func TestASilentSchedulerIsPassedOver(t *testing.T) {
+	t.Parallel()
+	hub := testkit.NewHub(t)
+	asking, deciding := hub.Connect(t, "gateway", "g"), hub.Connect(t, "scheduler", "s").Control
+	s, err := gateway.NewBusScheduler(asking.Control, wire.Subjects{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var stuck atomic.Bool
+	var group, named atomic.Int32
+	for subject, asked := range map[string]*atomic.Int32{wire.Subjects{}.Sched("m"): &group, wire.Subjects{}.SchedAt("m", "alive"): &named} {
+		sub, err := deciding.Subscribe(subject, func(m *nats.Msg) {
+			if asked.Add(1); asked == &group && stuck.Load() {
+				return
+			}
+			if wire.IsJSON(m.Data) {
+				m.Respond([]byte(`{"serves":true}`)) //nolint:errcheck // missed below
+				return
+			}
+			r := wire.AssignReply{Scheduler: "alive", Verdict: wire.Placed, Placements: []wire.Placement{{Worker: "w", Instance: 9}}}
+			m.Respond(r.AppendTo(nil)) //nolint:errcheck // missed below
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sub.Unsubscribe() //nolint:errcheck // the test is over
+	}
+	if err := deciding.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	assign := func(n int) {
+		t.Helper()
+		for range n {
+			if r, err := s.Assign(t.Context(), &wire.AssignRequest{Request: wire.NewRequestID(), Attempt: 1, Pool: "m"}); err != nil || r.Verdict != wire.Placed {
+				t.Fatalf("got %+v, %v, want a placement", r, err)
+			}
+		}
+	}
+	assign(3)
+	if group.Load() != 3 || named.Load() != 0 {
+		t.Errorf("asked %d times as a group and %d by name, want 3 and 0", group.Load(), named.Load())
+	}
+	stuck.Store(true)
+	assign(50)
+	if n := group.Load() - 3; n < 1 || n > 5 || named.Load() != 50 {
+		t.Errorf("asked %d times as a group and %d by name, want a few probes and 50", n, named.Load())
+	}
+	if !s.Serves(t.Context(), "m") {
+		t.Error("it serves, though the group is silent")
 	}
 }
 

@@ -28,6 +28,7 @@ type BusScheduler struct {
 	inbox    string // without the last token
 	sub      *nats.Subscription
 	next     atomic.Uint64
+	replicas replicas
 
 	mu      sync.Mutex
 	pending map[uint64]*question
@@ -52,16 +53,44 @@ func NewBusScheduler(conn *nats.Conn, subjects wire.Subjects) (*BusScheduler, er
 // Close stops listening.
 func (s *BusScheduler) Close() error { return s.sub.Unsubscribe() }
 
-// assignSilence is how long a scheduler may say nothing at all; a held request hears a word each second.
-const assignSilence = 2500 * time.Millisecond
+// How long a scheduler may say nothing at all: before its first word, which takes it a fraction of a millisecond, and while
+// it holds a request, of which it says a word each second.
+const (
+	firstSilence = 500 * time.Millisecond
+	heldSilence  = 2500 * time.Millisecond
+)
 
-// Assign asks one scheduler of the request's pool and waits for a verdict other than held.
+// askedMost bounds the schedulers that are asked for one placement, one after the other.
+const askedMost = 3
+
+// Assign asks a scheduler of the request's pool and waits for a verdict other than held. When one is silent, another one that
+// has answered lately is asked.
 func (s *BusScheduler) Assign(ctx context.Context, req *wire.AssignRequest) (*wire.AssignReply, error) {
-	n, answers, err := s.ask(s.subjects.Sched(req.Pool), req.AppendTo(make([]byte, 0, 256+8*hashes(req))))
+	doc := req.AppendTo(make([]byte, 0, 256+8*hashes(req)))
+	var silent []string
+	for to := s.replicas.first(time.Now()); ; {
+		reply, err := s.assign(ctx, to, req, doc)
+		if e, absent := errors.AsType[*AssignError](err); !absent || e.Code != wire.CodeNoScheduler {
+			return reply, err
+		}
+		silent = append(silent, to)
+		if to = s.replicas.next(time.Now(), silent); to == "" || len(silent) == askedMost || !s.conn.IsConnected() {
+			return nil, err
+		}
+	}
+}
+
+// assign asks the scheduler of that name; "" is whichever the bus picks.
+func (s *BusScheduler) assign(ctx context.Context, to string, req *wire.AssignRequest, doc []byte) (*wire.AssignReply, error) {
+	subject := s.subjects.Sched(req.Pool)
+	if to != "" {
+		subject = s.subjects.SchedAt(req.Pool, to)
+	}
+	n, answers, err := s.ask(subject, doc)
 	if err != nil {
 		return nil, err
 	}
-	silence := time.NewTimer(assignSilence)
+	silence := time.NewTimer(firstSilence)
 	defer silence.Stop()
 	for {
 		select {
@@ -75,11 +104,12 @@ func (s *BusScheduler) Assign(ctx context.Context, req *wire.AssignRequest) (*wi
 				s.forget(n)
 				return nil, fmt.Errorf("scheduler's answer: %w", err)
 			}
+			s.replicas.heard(time.Now(), reply.Scheduler)
 			if reply.Verdict != wire.Held {
 				s.forget(n)
 				return reply, nil
 			}
-			silence.Reset(assignSilence)
+			silence.Reset(heldSilence)
 		case <-silence.C:
 			s.leave(n, req)
 			return nil, &AssignError{wire.CodeNoScheduler}
@@ -146,20 +176,37 @@ func hashes(req *wire.AssignRequest) (n int) {
 	return n
 }
 
-// Serves asks for a sign of life.
+// Serves asks for a sign of life: of whichever scheduler the bus picks, and if that one is silent, of the one that answered
+// last.
 func (s *BusScheduler) Serves(ctx context.Context, pool string) bool {
-	n, answers, err := s.ask(s.subjects.Sched(pool), []byte(`{"op":"serves"}`))
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, 2*firstSilence)
+	defer cancel()
+	if serves, silent := s.serves(ctx, s.subjects.Sched(pool)); !silent {
+		return serves
+	}
+	to := s.replicas.next(time.Now(), []string{""})
+	if to == "" {
 		return false
 	}
+	serves, _ := s.serves(ctx, s.subjects.SchedAt(pool, to))
+	return serves
+}
+
+func (s *BusScheduler) serves(ctx context.Context, subject string) (serves, silent bool) {
+	n, answers, err := s.ask(subject, []byte(`{"op":"serves"}`))
+	if err != nil {
+		return false, false
+	}
 	defer s.forget(n)
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
+	bound := time.NewTimer(firstSilence)
+	defer bound.Stop()
 	select {
 	case msg := <-answers:
-		return string(msg.Data) == `{"serves":true}`
+		return string(msg.Data) == `{"serves":true}`, false
+	case <-bound.C:
+		return false, true
 	case <-ctx.Done():
-		return false
+		return false, true
 	}
 }
 

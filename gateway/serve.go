@@ -53,7 +53,9 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 			a.finish(g.unplaced(ctx, c, err, last))
 			return
 		}
-		last = g.try(ctx, a, p)
+		for last = g.try(ctx, a, p); last.absent && g.cfg.Bus.Settling() && ctx.Err() == nil; last = g.try(ctx, a, p) {
+			time.Sleep(settlePause) // the adapter has lost the same bus: it may be back in a moment
+		}
 		g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
 		if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
 			last = ending{code: causeCode(ctx)}
@@ -84,11 +86,15 @@ func poison(history []wire.Outcome) bool {
 	return failed >= enough
 }
 
+// settlePause is how long a worker is waited for that has not found the bus again, until it is asked again.
+const settlePause = 50 * time.Millisecond
+
 // An ending is how an attempt, or a request, ended.
 type ending struct {
 	code       wire.Code
 	detail     string // the engine's own words, bounded
 	retryAfter time.Duration
+	absent     bool // nobody listened for the worker
 }
 
 // complete tells whether the client gets what the engine answered, all of it.
@@ -102,11 +108,18 @@ func (e *refusal) Error() string { return "refused: " + e.reply.Code.String() }
 // schedulerPatience is how long a request waits for a scheduler to come back.
 const schedulerPatience = 5 * time.Second
 
-// place asks for a worker. A scheduler that is not there is asked for again for a while: another one may be.
+// place asks for a worker. A scheduler that is not there is asked for again for a while: another one may be. The time that
+// the bus is away is not the schedulers'.
 func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
-	began := time.Now()
-	defer func() { g.metrics.assign.Observe(time.Since(began).Seconds()) }()
+	asked := time.Now()
+	defer func() { g.metrics.assign.Observe(time.Since(asked).Seconds()) }()
+	began := asked
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
+		if waited, err := g.awaitBus(ctx); err != nil {
+			return nil, err
+		} else if waited {
+			began, wait = time.Now(), 20*time.Millisecond
+		}
 		if end, ok := ctx.Deadline(); ok {
 			c.assign.RemainingMillis = uint32(max(1, min(time.Until(end).Milliseconds(), 1<<32-1)))
 		}
@@ -121,7 +134,7 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 		default:
 			return nil, &refusal{reply}
 		}
-		if _, absent := errors.AsType[*AssignError](err); !absent || time.Since(began)+wait > schedulerPatience {
+		if _, absent := errors.AsType[*AssignError](err); !absent || g.cfg.Bus.Connected() && time.Since(began)+wait > schedulerPatience {
 			return nil, err
 		}
 		select {
@@ -130,6 +143,22 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// awaitBus waits for a bus that is away, within its bound, and tells whether it had to.
+func (g *Gateway) awaitBus(ctx context.Context) (waited bool, err error) {
+	const pause = 20 * time.Millisecond
+	for began := time.Now(); !g.cfg.Bus.Connected(); waited = true {
+		if time.Since(began) > g.cfg.BusPatience {
+			return true, &AssignError{wire.CodeNoBus}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return true, context.Cause(ctx)
+		}
+	}
+	return waited, nil
 }
 
 // unplaced is how a request ends for which there was no worker. After a failed attempt the failure says more than

@@ -100,6 +100,13 @@ func (s *stream) alive(now time.Time, sent uint64) (consumed uint64) {
 	return consumed
 }
 
+// excuse takes it that the adapter was heard now: it could not be.
+func (s *stream) excuse(now time.Time) {
+	s.mu.Lock()
+	s.heard, s.gone = now, false
+	s.mu.Unlock()
+}
+
 // absent notes that nobody listens to the worker's subject.
 func (s *stream) absent() {
 	s.mu.Lock()

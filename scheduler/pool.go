@@ -58,9 +58,15 @@ func newPool(s *Scheduler, name string) (*pool, error) {
 // run owns the pool's state until the scheduler stops.
 func (p *pool) run() {
 	defer close(p.over)
-	sub, err := p.s.cfg.Bus.Control.QueueSubscribe(p.s.cfg.Subjects.Sched(p.name), wire.QueueGroup, p.question)
+	conn, subjects := p.s.cfg.Bus.Control, p.s.cfg.Subjects
+	sub, err := conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question)
 	if err != nil {
 		p.s.cfg.Log.Error("pool hears no questions", "pool", p.name, "error", err)
+	}
+	if own, err := conn.Subscribe(subjects.SchedAt(p.name, p.s.cfg.ID), p.question); err != nil {
+		p.s.cfg.Log.Error("pool hears no questions of its own", "pool", p.name, "error", err)
+	} else {
+		defer own.Unsubscribe() //nolint:errcheck // the connection may be gone already
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

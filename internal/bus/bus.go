@@ -98,6 +98,7 @@ type Bus struct {
 	cfg    Config
 	closed sync.WaitGroup
 	drops  atomic.Int64
+	back   atomic.Int64 // when a connection last came back, in nanoseconds since 1970
 }
 
 // ErrConfig reports a URL or a credentials file that no waiting will make usable.
@@ -167,6 +168,7 @@ func (b *Bus) connect(ctx context.Context, plane string, extra []nats.Option) (*
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			b.back.Store(time.Now().UnixNano())
 			b.cfg.Log.Info("bus found again", "plane", plane, "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { b.closed.Done() }),
@@ -222,6 +224,16 @@ func (b *Bus) Reconnects() (n uint64) {
 		n += nc.Stats().Reconnects
 	}
 	return n
+}
+
+// settleFor is how long after a bus came back others may still be on their way to it: their reconnect wait and its jitter,
+// and the time that a handshake takes.
+const settleFor = 2 * time.Second
+
+// Settling tells whether the bus came back only just now: who cannot be reached may still be reconnecting.
+func (b *Bus) Settling() bool {
+	at := b.back.Load()
+	return at != 0 && time.Since(time.Unix(0, at)) < settleFor
 }
 
 // SlowConsumers counts the times that the client library dropped messages because a reader was too slow.

@@ -156,6 +156,30 @@ func TestKilledSchedulerCostsNothing(t *testing.T) {
 	}
 }
 
+// A scheduler that is stuck and still connected got every other question: a third of the requests failed.
+func TestFrozenSchedulerCostsNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.bus()
+	engine := newCountingEngine(t, 2*time.Millisecond)
+	_, client := c.gateway()
+	frozen, _ := c.role("scheduler")
+	c.role("scheduler")
+	c.worker("w0", engine.url)
+	client.ready(t)
+	var l load
+	defer l.stop()
+	l.start(t, client, 8, question)
+	eventually(t, "the load runs", func() bool { return l.served.Load() >= 100 })
+	frozen.signal(syscall.SIGSTOP)
+	served := l.served.Load()
+	eventually(t, "requests are placed by the other one", func() bool { return l.served.Load() > served+500 })
+	frozen.signal(syscall.SIGCONT)
+	served = l.served.Load()
+	eventually(t, "both place requests", func() bool { return l.served.Load() > served+200 })
+	l.check(t, 0)
+}
+
 func TestKilledGatewayHasItsAttemptsAborted(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -208,6 +232,45 @@ func TestStreamOutlivesARestartOfTheBus(t *testing.T) {
 		if a := client.ask(t.Context(), "/v1/chat/completions", question(0, i)); !a.ok() {
 			t.Errorf("afterwards: %v", a)
 		}
+	}
+}
+
+// A bus that was away for longer than a worker may be silent cost everything: streams were cut, requests refused at once, and
+// all that was known of the caches was forgotten.
+func TestALongOutageOfTheBusIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.bus()
+	_, sim := simulated(t, simengine.Config{Speed: 10, CacheReport: true})
+	_, other := simulated(t, simengine.Config{Speed: 10, CacheReport: true})
+	counting := newCountingEngine(t, 5*time.Millisecond)
+	_, client := c.gateway()
+	c.role("scheduler")
+	c.worker("w0", sim)
+	c.worker("w1", other)
+	c.worker("w2", counting.url)
+	client.ready(t)
+	document := filler(1, 6000)
+	first := client.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" One?"))
+	if !first.ok() {
+		t.Fatal(first)
+	}
+	running := streaming(t, client, 2500) // 12.5 s
+	c.nats.kill()
+	waiting := make(chan *answer, 1)
+	time.Sleep(time.Second)
+	go func() { waiting <- client.ask(context.Background(), "/v1/chat/completions", question(0, 0)) }()
+	time.Sleep(6 * time.Second)
+	c.bus()
+	if a := <-waiting; !a.ok() {
+		t.Errorf("a request that came meanwhile: %v", a)
+	}
+	if a := <-running; !a.ok() || !a.done || a.text != counted(2500) {
+		t.Errorf("a stream that ran meanwhile: %v", a)
+	}
+	again := client.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" Two?"))
+	if home := first.header.Get("X-Radixbus-Worker"); again.header.Get("X-Radixbus-Worker") != home || again.cached < again.prompt*9/10 {
+		t.Errorf("%d of %d tokens are found on %s, they are on %s", again.cached, again.prompt, again.header.Get("X-Radixbus-Worker"), home)
 	}
 }
 

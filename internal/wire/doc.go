@@ -7,6 +7,7 @@
 //
 //	subject                                       publisher   listener    payload
 //	rb.v1.sched.<pool>                            gateway     scheduler   AssignRequest → AssignReply (queue group sched)
+//	rb.v1.sched.<pool>.<scheduler>                gateway     scheduler   the same, to one of them
 //	rb.v1.work.<worker>.<instance>                gateway     adapter     Dispatch, Part → PartAck
 //	rb.v1.ctl.<worker>                            gateway     adapter     Cancel, Ack, Resend; JSON Ask → JSON WorkerInfo
 //	rb.v1.out.<gateway>.<worker>.<shard>          adapter     gateway     Frames; Ping → Pong

@@ -31,6 +31,11 @@ func (s Subjects) root() string {
 // Sched is where a pool's schedulers are asked.
 func (s Subjects) Sched(pool string) string { return s.root() + "sched." + Token(pool) }
 
+// SchedAt is where one scheduler of a pool is asked: for whoever has heard nothing from the group.
+func (s Subjects) SchedAt(pool, scheduler string) string {
+	return s.Sched(pool) + "." + Token(scheduler)
+}
+
 // Work is where one life of a worker hears requests.
 func (s Subjects) Work(worker string, n Instance) string {
 	return s.root() + "work." + Token(worker) + "." + n.String()

@@ -15,6 +15,7 @@ func TestSubjects(t *testing.T) {
 	for _, s := range []wire.Subjects{{}, {Prefix: "rb"}, {Prefix: "test-7"}} {
 		tests := map[string]string{
 			s.Sched("Llama-3.1"):                        "rb.v1.sched.Llama-3_2E1",
+			s.SchedAt("m", "s.1"):                       "rb.v1.sched.m.s_2E1",
 			s.Work("w.1", n):                            "rb.v1.work.w_2E1.0101010101010101",
 			s.Ctl(">"):                                  "rb.v1.ctl._3E",
 			s.Out("gw_1", "*", 3):                       "rb.v1.out.gw__1._2A.3",
