@@ -82,7 +82,7 @@ func (t *attempt) send(ctx context.Context) ending {
 // publish sends a message to the worker. A bus that is away is waited for: giving up would only use up the attempts on a
 // bus that is away for all workers.
 func (t *attempt) publish(ctx context.Context, msg []byte) ending {
-	bulk, subject, reply := t.g.cfg.Bus.Bulk, t.g.cfg.Subjects.Work(t.p.Worker, t.p.Instance), t.g.demux.replyTo(t.s)
+	bulk, subject, reply := t.g.bus.Bulk, t.g.cfg.Subjects.Work(t.p.Worker, t.p.Instance), t.g.demux.replyTo(t.s)
 	const pause = 20 * time.Millisecond
 	for began := time.Now(); ; {
 		err := bulk.PublishRequest(subject, reply, msg)
@@ -107,7 +107,7 @@ func (t *attempt) publish(ctx context.Context, msg []byte) ending {
 // partSize is what one message may carry of a body on this bus.
 func (t *attempt) partSize() int {
 	const slack = wire.MaxHeaderBytes + wire.MaxPath + 16<<10 // the other fields of a dispatch
-	return max(4<<10, min(wire.MaxPart, int(t.g.cfg.Bus.Bulk.MaxPayload())-slack))
+	return max(4<<10, min(wire.MaxPart, int(t.g.bus.Bulk.MaxPayload())-slack))
 }
 
 func (t *attempt) dispatch(ctx context.Context) *wire.Dispatch {
@@ -231,7 +231,7 @@ func (t *attempt) wait(ctx context.Context) ending {
 
 // busAway tells whether nothing can be heard at the moment: the silence is then not the worker's, within a bound.
 func (t *attempt) busAway(now time.Time) (away bool, end ending) {
-	if t.g.cfg.Bus.Connected() {
+	if t.g.bus.Connected() {
 		t.away = time.Time{}
 		return false, ending{}
 	}

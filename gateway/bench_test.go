@@ -13,7 +13,7 @@ import (
 // the streams' owners. One op is one message.
 func BenchmarkFrames(b *testing.B) {
 	const width = 64
-	d := newDemux(Config{ID: "g"}, newMetrics(prometheus.NewRegistry()))
+	d := newDemux(Config{ID: "g"}, nil, newMetrics(prometheus.NewRegistry()))
 	streams := make([]*stream, width)
 	for i := range streams {
 		streams[i] = d.open("w", 7, 1)

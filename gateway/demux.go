@@ -32,8 +32,8 @@ type demux struct {
 	}
 }
 
-func newDemux(cfg Config, m *metrics) *demux {
-	d := &demux{bus: cfg.Bus, subjects: cfg.Subjects, gateway: cfg.ID, metrics: m}
+func newDemux(cfg Config, b *bus.Bus, m *metrics) *demux {
+	d := &demux{bus: b, subjects: cfg.Subjects, gateway: cfg.ID, metrics: m}
 	d.next.Store(uint64(rand.Uint32())) // a gateway that comes back under its old ID must not take old streams for new ones
 	for i := range d.shards {
 		d.shards[i].streams = make(map[uint64]*stream)

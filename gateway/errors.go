@@ -74,7 +74,7 @@ func fieldFailure(err *prefix.FieldError) *Failure { return badRequest(err.Field
 func tooLarge(limit int64) *Failure {
 	return &Failure{
 		Status: http.StatusRequestEntityTooLarge, Type: "invalid_request_error", Code: "request_too_large",
-		Message: fmt.Sprintf("The request body is larger than the limit of %d bytes (%d MiB).", limit, limit>>20),
+		Message: fmt.Sprintf("The request body is larger than the limit of %d bytes (%.4g MiB).", limit, float64(limit)/(1<<20)),
 	}
 }
 
@@ -82,6 +82,14 @@ func overBudget() *Failure {
 	return &Failure{
 		Status: http.StatusTooManyRequests, Type: "rate_limit_error", Code: "bodies_in_flight", RetryAfter: time.Second,
 		Message: "Too many bytes of request bodies are in flight at this gateway. Retry shortly.",
+	}
+}
+
+// leaving is what a gateway that drains says to new requests.
+func leaving() *Failure {
+	return &Failure{
+		Status: http.StatusServiceUnavailable, Type: "server_error", Code: "gateway_draining", RetryAfter: time.Second,
+		Message: "This gateway is shutting down: another one serves the request.",
 	}
 }
 

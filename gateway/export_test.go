@@ -2,6 +2,9 @@ package gateway
 
 // Streams counts the streams that are open.
 func (g *Gateway) Streams() (n int) {
+	if g.demux == nil {
+		return 0
+	}
 	for i := range g.demux.shards {
 		sh := &g.demux.shards[i]
 		sh.mu.Lock()

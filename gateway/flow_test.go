@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/radixbus/radixbus/gateway"
+	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/testkit"
 	"github.com/radixbus/radixbus/internal/wire"
 )
@@ -158,13 +159,13 @@ func TestDrain(t *testing.T) {
 		got, _ := begin(t, e, finish)
 		stopped := make(chan struct{})
 		go func() { e.stop(); close(stopped) }()
-		testkit.Eventually(t, "new connections are refused", func() bool {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(e.gw.URL(), "http://"))
-			if err == nil {
-				conn.Close()
-			}
-			return err != nil
-		})
+		testkit.Eventually(t, "it says that it is not ready", func() bool { return e.do(e.request("GET", "/readyz", "")).status == 503 })
+		if late := e.post(chatPath, chat(false)); late.status != 503 || failureIn(t, late.body).Code != "gateway_draining" || late.header.Get("Retry-After") == "" {
+			t.Errorf("a new request: %d %s", late.status, late.body)
+		}
+		if live := e.do(e.request("GET", "/livez", "")); live.status != 200 {
+			t.Errorf("/livez = %d while it drains", live.status)
+		}
 		select {
 		case <-stopped:
 			t.Error("stopped while an answer was under way")
@@ -178,6 +179,20 @@ func TestDrain(t *testing.T) {
 			t.Errorf("got %q", a.body)
 		}
 		testkit.Receive(t, "the gateway stops", stopped)
+	})
+	t.Run("a connection that says nothing does not hold it up", func(t *testing.T) {
+		t.Parallel()
+		e := newEdge(t, 1, func(c *gateway.Config) { c.DrainTimeout = time.Second })
+		conn, err := net.Dial("tcp", strings.TrimPrefix(e.gw.URL(), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		time.Sleep(50 * time.Millisecond) // it is accepted
+		began := time.Now()
+		if e.stop(); time.Since(began) > 3*time.Second { // the HTTP server alone would wait for 5 s
+			t.Errorf("stopped after %v with a bound of 1 s", time.Since(began))
+		}
 	})
 	t.Run("those that outlast the bound are told", func(t *testing.T) {
 		t.Parallel()
@@ -211,6 +226,56 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%d streams after Run has returned", n)
 		}
 	})
+}
+
+// A gateway is there before its bus: it says that it is not ready, and requests wait with it.
+func TestAGatewayWithoutABusYet(t *testing.T) {
+	t.Parallel()
+	hub := testkit.NewHub(t)
+	w := testkit.NewWorker(t, hub, "w0", model)
+	w.Answer(func(j *testkit.Job) { j.Reply(200, `{"x":1}`) })
+	key, err := prefix.NewKey([]byte("a secret for tests only"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := gateway.Parts{Bus: hub.Connect(t, "gateway", "g"), Scheduler: testkit.NewScheduler(w), Key: key}
+	arrives := make(chan struct{})
+	gw, err := gateway.New(gateway.Config{BusPatience: 500 * time.Millisecond, Join: func(ctx context.Context) (gateway.Parts, error) {
+		select {
+		case <-arrives:
+			return parts, nil
+		case <-ctx.Done():
+			return gateway.Parts{}, context.Cause(ctx)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- gw.Run(ctx, func() {}) }()
+	e := &edge{t: t, gw: gw, client: &http.Client{Transport: &http.Transport{}, Timeout: testkit.Patience}}
+	defer e.client.CloseIdleConnections()
+	if got := e.do(e.request("GET", "/livez", "")); got.status != 200 {
+		t.Errorf("/livez = %d", got.status)
+	}
+	if got := e.do(e.request("GET", "/readyz", "")); got.status != 503 || !strings.Contains(got.body, "waiting for the bus") {
+		t.Errorf("/readyz = %d %s", got.status, got.body)
+	}
+	if got := e.post(chatPath, chat(false)); got.status != 503 || failureIn(t, got.body).Code != "no_bus" {
+		t.Errorf("a request that waited for too long: %d %s", got.status, got.body)
+	}
+	waiting := make(chan answer, 1)
+	go func() { waiting <- e.post(chatPath, chat(false)) }()
+	time.Sleep(100 * time.Millisecond)
+	close(arrives)
+	if got := testkit.Receive(t, "the answer", waiting); got.status != 200 || got.body != `{"x":1}` {
+		t.Errorf("a request that waited: %d %s", got.status, got.body)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("Run = %v", err)
+	}
 }
 
 // counter is the value of a metric without labels.

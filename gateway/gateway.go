@@ -53,17 +53,26 @@ type Scheduler interface {
 	Serves(ctx context.Context, pool string) bool
 }
 
-// Config tells a Gateway what it may not guess. The zero value of every field but Bus, Scheduler and Key means its
-// documented default.
+// Parts are what a Gateway stands on.
+type Parts struct {
+	// Bus is the gateway's own connections. Whoever made them closes them after Run.
+	Bus *bus.Bus
+	// Scheduler answers where requests run.
+	Scheduler Scheduler
+	// Key makes the digests; every gateway of a deployment has the same.
+	Key prefix.Key
+}
+
+// Join returns parts that are there already, for [Config.Join].
+func (p Parts) Join(context.Context) (Parts, error) { return p, nil }
+
+// Config tells a Gateway what it may not guess. The zero value of every field but Join means its documented default.
 type Config struct {
 	// ID names this gateway on the bus. Default: g- and a random number.
 	ID string
-	// Bus is the gateway's own connections. Required; the caller closes it after Run.
-	Bus *bus.Bus
-	// Scheduler answers where requests run. Required.
-	Scheduler Scheduler
-	// Key makes the digests; every gateway of a deployment has the same. Required.
-	Key prefix.Key
+	// Join brings what the gateway stands on. It may wait for it, until ctx ends: meanwhile the gateway says that it is
+	// not ready, and requests wait with it. Required.
+	Join func(ctx context.Context) (Parts, error)
 	// Subjects names what it says and hears.
 	Subjects wire.Subjects
 	// Host and Port of the public listener. Defaults 127.0.0.1 and a free port.
@@ -116,30 +125,29 @@ func (c Config) withDefaults() Config {
 type Gateway struct {
 	cfg      Config
 	ln       net.Listener
-	roster   *roster.Listener
-	demux    *demux
 	metrics  *metrics
 	inFlight atomic.Int64 // bytes of bodies
-	draining atomic.Bool
+	doors    *doors
 	conns    sync.WaitGroup // of clients
 	started  time.Time
+
+	joined    chan struct{} // closed once what follows is there
+	bus       *bus.Bus
+	scheduler Scheduler
+	key       prefix.Key
+	roster    *roster.Listener
+	demux     *demux
 }
 
 // New checks the configuration and takes the public address, so that it is known before Run.
 func New(cfg Config) (*Gateway, error) {
 	cfg = cfg.withDefaults()
 	var errs []error
-	if cfg.Bus == nil {
-		errs = append(errs, errors.New("gateway: no bus"))
-	}
-	if cfg.Scheduler == nil {
-		errs = append(errs, errors.New("gateway: no scheduler"))
+	if cfg.Join == nil {
+		errs = append(errs, errors.New("gateway: nothing to stand on"))
 	}
 	if cfg.MaxBody < 0 || cfg.MaxInFlight < cfg.MaxBody {
 		errs = append(errs, fmt.Errorf("gateway: bodies of %d bytes do not fit %d bytes in flight", cfg.MaxBody, cfg.MaxInFlight))
-	}
-	if cfg.Key == (prefix.Key{}) {
-		errs = append(errs, errors.New("gateway: no digest key"))
 	}
 	if len(cfg.ID) > wire.MaxName {
 		errs = append(errs, fmt.Errorf("gateway: ID of more than %d bytes", wire.MaxName))
@@ -153,12 +161,8 @@ func New(cfg Config) (*Gateway, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, metrics: newMetrics(cfg.Registry), started: time.Now()}
-	g.demux = newDemux(cfg, g.metrics)
+	g := &Gateway{cfg: cfg, metrics: newMetrics(cfg.Registry), doors: newDoors(), started: time.Now(), joined: make(chan struct{})}
 	var err error
-	if g.roster, err = roster.NewListener(roster.Config{Conn: cfg.Bus.Control, Subjects: cfg.Subjects}); err != nil {
-		return nil, err
-	}
 	if g.ln, err = net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -168,31 +172,42 @@ func New(cfg Config) (*Gateway, error) {
 // URL is where clients find it.
 func (g *Gateway) URL() string { return "http://" + g.ln.Addr().String() }
 
-// Run serves until ctx ends, then lets the answers under way finish within the drain timeout. It calls ready once
-// it serves, and returns nil when it stopped because ctx ended. It may be called once.
+// Run serves until ctx ends, then lets the answers under way finish within the drain timeout. Clients are heard from the
+// start; ready is called once the gateway has joined. It returns nil when it stopped because ctx ended. It may be called
+// once.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	defer g.ln.Close()
-	if err := g.demux.start(ctx); err != nil {
-		return err
-	}
-	defer g.demux.stop()
-
-	rctx, stopRoster := context.WithCancel(context.WithoutCancel(ctx))
-	heard, rosterDone := make(chan struct{}), make(chan error, 1)
-	go func() { rosterDone <- g.roster.Run(rctx, func() { close(heard) }) }()
-	defer func() { stopRoster(); <-rosterDone }() //nolint:errcheck // it ends because it was stopped
-	select {
-	case <-heard:
-	case err := <-rosterDone:
-		rosterDone <- nil
-		return err
-	case <-ctx.Done():
-		return nil
-	}
-
 	requests, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abandon(nil)
-	srv := &http.Server{
+	srv := g.server(requests)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(g.ln) }()
+
+	leave, err := g.join(ctx)
+	if leave != nil {
+		defer leave()
+	}
+	if err == nil {
+		ready()
+		select {
+		case err = <-served:
+			return fmt.Errorf("gateway: %w", err)
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		err = nil // whatever it was waiting for
+	}
+	err = errors.Join(err, g.drain(srv, abandon))
+	if s := <-served; !errors.Is(s, http.ErrServerClosed) {
+		err = errors.Join(err, s)
+	}
+	g.conns.Wait() // their connections are closed and their contexts are over: no request outlives Run
+	return err
+}
+
+func (g *Gateway) server(requests context.Context) *http.Server {
+	return &http.Server{
 		Handler:           g.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       3 * time.Minute,
@@ -208,31 +223,59 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 			}
 		},
 	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(g.ln) }()
-	ready()
+}
+
+// join waits for what the gateway stands on and begins to listen to it. leave ends that.
+func (g *Gateway) join(ctx context.Context) (leave func(), err error) {
+	parts, err := g.cfg.Join(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if parts.Bus == nil || parts.Scheduler == nil || parts.Key == (prefix.Key{}) {
+		return nil, errors.New("gateway: no bus, no scheduler or no digest key")
+	}
+	g.bus, g.scheduler, g.key = parts.Bus, parts.Scheduler, parts.Key
+	g.demux = newDemux(g.cfg, g.bus, g.metrics)
+	if err := g.demux.start(ctx); err != nil {
+		return nil, err
+	}
+	if g.roster, err = roster.NewListener(roster.Config{Conn: g.bus.Control, Subjects: g.cfg.Subjects}); err != nil {
+		g.demux.stop()
+		return nil, err
+	}
+	rctx, stopRoster := context.WithCancel(context.WithoutCancel(ctx))
+	heard, rosterDone := make(chan struct{}), make(chan error, 1)
+	go func() { rosterDone <- g.roster.Run(rctx, func() { close(heard) }) }()
+	leave = func() { stopRoster(); <-rosterDone; g.demux.stop() }
 	select {
-	case err := <-served:
-		return fmt.Errorf("gateway: %w", err)
+	case <-heard:
+		close(g.joined)
+	case err = <-rosterDone:
+		rosterDone <- nil
 	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
-	g.draining.Store(true)
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.DrainTimeout)
+	return leave, err
+}
+
+// drain takes no more requests, waits for those inside, and closes the listener, all within the drain timeout. Until it is
+// over, the gateway says that it is not ready.
+func (g *Gateway) drain(srv *http.Server, abandon context.CancelCauseFunc) error {
+	last := min(time.Second, g.cfg.DrainTimeout/5) // for the words to those that are still here
+	empty := g.doors.close()
+	bound := time.NewTimer(g.cfg.DrainTimeout - last)
+	defer bound.Stop()
+	select {
+	case <-empty:
+	case <-bound.C:
+		abandon(errShutdown) // those still here get an error that says why
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), max(last, 10*time.Millisecond))
 	defer cancel()
-	err := srv.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) { // those still here get an error that says why
-		abandon(errShutdown)
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer cancel()
-		if err = srv.Shutdown(last); err != nil {
-			err = srv.Close()
-		}
+	if err := srv.Shutdown(ctx); err != nil {
+		return srv.Close()
 	}
-	if s := <-served; !errors.Is(s, http.ErrServerClosed) {
-		err = errors.Join(err, s)
-	}
-	g.conns.Wait() // their connections are closed and their contexts are over: no request outlives Run
-	return err
+	return nil
 }
 
 // errShutdown is the cause that ends the answers which outlast the drain.
@@ -240,10 +283,15 @@ var errShutdown = errors.New("the gateway is shutting down")
 
 // Ready tells why a request would not be accepted now, or nil.
 func (g *Gateway) Ready(ctx context.Context) error {
-	if g.draining.Load() {
+	if g.doors.shut() {
 		return errShutdown
 	}
-	if !g.cfg.Bus.Connected() {
+	select {
+	case <-g.joined:
+	default:
+		return errors.New("waiting for the bus")
+	}
+	if !g.bus.Connected() {
 		return errors.New("the bus is not connected")
 	}
 	view := g.roster.View()
@@ -251,7 +299,7 @@ func (g *Gateway) Ready(ctx context.Context) error {
 		return fmt.Errorf("no worker is ready (%d known)", len(view.Workers))
 	}
 	for _, m := range view.Models {
-		if m.Ready > 0 && g.cfg.Scheduler.Serves(ctx, m.Pool) {
+		if m.Ready > 0 && g.scheduler.Serves(ctx, m.Pool) {
 			return nil
 		}
 	}

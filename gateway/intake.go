@@ -184,13 +184,13 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	a.BodyBytes = uint64(len(c.body))
 	a.InputTokens = uint32(min(q.InputTokens, 1<<31))
 	a.Flags = flagsOf(q)
-	for _, d := range q.Digests(g.cfg.Key, prefix.Namespace{Model: a.Pool, LoRA: lora, Salt: q.Salt}) {
+	for _, d := range q.Digests(g.key, prefix.Namespace{Model: a.Pool, LoRA: lora, Salt: q.Salt}) {
 		a.Digests = append(a.Digests, wire.Digest{KeyID: d.KeyID, Ladder: d.Ladder, Bytes: d.Bytes, Hashes: d.Hashes})
 	}
 	if q.Salt != "" {
-		a.Salt = g.cfg.Key.Hash([]byte(q.Salt))
+		a.Salt = g.key.Hash([]byte(q.Salt))
 	}
-	a.Fingerprint = g.cfg.Key.Hash(c.body)
+	a.Fingerprint = g.key.Hash(c.body)
 	return nil
 }
 

@@ -47,7 +47,7 @@ func newEdgeOn(t testing.TB, hub *testkit.Hub, n int, change func(*gateway.Confi
 		t.Fatal(err)
 	}
 	cfg := gateway.Config{
-		ID: "g", Bus: hub.Connect(t, "gateway", "g"), Scheduler: e.sched, Key: key,
+		ID: "g", Join: gateway.Parts{Bus: hub.Connect(t, "gateway", "g"), Scheduler: e.sched, Key: key}.Join,
 		AcceptTimeout: 5 * time.Second, DrainTimeout: 5 * time.Second,
 	}
 	if change != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -18,11 +19,26 @@ import (
 // can be reached.
 func (g *Gateway) routes() http.Handler {
 	mux := http.NewServeMux()
-	handle := func(method, path string, h func(http.ResponseWriter, *http.Request, who)) {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+	always := func(method, pattern string, h func(http.ResponseWriter, *http.Request, who)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			who := identify(w, r)
 			if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 				wrongMethod(r, method).write(w)
+				return
+			}
+			h(w, r, who)
+		})
+	}
+	handle := func(method, pattern string, h func(http.ResponseWriter, *http.Request, who)) {
+		always(method, pattern, func(w http.ResponseWriter, r *http.Request, who who) {
+			if !g.doors.enter() {
+				w.Header().Set("Connection", "close")
+				leaving().write(w)
+				return
+			}
+			defer g.doors.leave()
+			if f := g.awaitJoin(r.Context()); f != nil {
+				f.write(w)
 				return
 			}
 			h(w, r, who)
@@ -33,17 +49,44 @@ func (g *Gateway) routes() http.Handler {
 	}
 	handle(http.MethodGet, "/v1/models", g.models)
 	handle(http.MethodGet, "/v1/models/{model...}", g.model)
-	handle(http.MethodGet, "/livez", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
-	handle(http.MethodGet, "/readyz", g.readyz)
-	handle(http.MethodGet, "/health", g.readyz)
+	always(http.MethodGet, "/livez", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
+	always(http.MethodGet, "/readyz", g.readyz)
+	always(http.MethodGet, "/health", g.readyz)
 	mux.HandleFunc("/", unknownRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/") || r.RequestURI == "*" { // a mux answers these without a word
 			unknownRoute(w, r)
 			return
 		}
+		if clean := path.Clean(r.URL.Path); clean != strings.TrimSuffix(r.URL.Path, "/") && clean != r.URL.Path {
+			to := *r.URL // a base URL with a slash too many is common; a mux would send its users elsewhere
+			to.Path, to.RawPath = clean, ""
+			r = r.Clone(r.Context())
+			r.URL = &to
+		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// awaitJoin waits for a gateway that has not found its bus yet, within the same bound as for a bus that was lost.
+func (g *Gateway) awaitJoin(ctx context.Context) *Failure {
+	select {
+	case <-g.joined:
+		return nil
+	default:
+	}
+	bound := time.NewTimer(g.cfg.BusPatience)
+	defer bound.Stop()
+	select {
+	case <-g.joined:
+		return nil
+	case <-bound.C:
+		return failureOf(wire.CodeNoBus, "", 0)
+	case <-g.doors.closing:
+		return leaving()
+	case <-ctx.Done():
+		return failureOf(causeCode(ctx), "", 0)
+	}
 }
 
 func unknownRoute(w http.ResponseWriter, r *http.Request) {

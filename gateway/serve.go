@@ -53,7 +53,7 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 			a.finish(g.unplaced(ctx, c, err, last))
 			return
 		}
-		for last = g.try(ctx, a, p); last.absent && g.cfg.Bus.Settling() && ctx.Err() == nil; last = g.try(ctx, a, p) {
+		for last = g.try(ctx, a, p); last.absent && g.bus.Settling() && ctx.Err() == nil; last = g.try(ctx, a, p) {
 			time.Sleep(settlePause) // the adapter has lost the same bus: it may be back in a moment
 		}
 		g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
@@ -124,7 +124,7 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 			c.assign.RemainingMillis = uint32(max(1, min(time.Until(end).Milliseconds(), 1<<32-1)))
 		}
 		req := c.assign // a scheduler in this process keeps what it is given
-		reply, err := g.cfg.Scheduler.Assign(ctx, &req)
+		reply, err := g.scheduler.Assign(ctx, &req)
 		switch {
 		case err != nil:
 		case reply.Verdict == wire.Placed && len(reply.Placements) > 0:
@@ -134,7 +134,7 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 		default:
 			return nil, &refusal{reply}
 		}
-		if _, absent := errors.AsType[*AssignError](err); !absent || g.cfg.Bus.Connected() && time.Since(began)+wait > schedulerPatience {
+		if _, absent := errors.AsType[*AssignError](err); !absent || g.bus.Connected() && time.Since(began)+wait > schedulerPatience {
 			return nil, err
 		}
 		select {
@@ -148,7 +148,7 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 // awaitBus waits for a bus that is away, within its bound, and tells whether it had to.
 func (g *Gateway) awaitBus(ctx context.Context) (waited bool, err error) {
 	const pause = 20 * time.Millisecond
-	for began := time.Now(); !g.cfg.Bus.Connected(); waited = true {
+	for began := time.Now(); !g.bus.Connected(); waited = true {
 		if time.Since(began) > g.cfg.BusPatience {
 			return true, &AssignError{wire.CodeNoBus}
 		}

@@ -13,7 +13,7 @@ import (
 // A stream once kept whole messages for the sake of one small frame in them: a slow client's stream held the frames of
 // all others that an engine ran at the time.
 func TestAStreamKeepsItsOwnBytesOnly(t *testing.T) {
-	d := newDemux(Config{ID: "g"}, newMetrics(prometheus.NewRegistry()))
+	d := newDemux(Config{ID: "g"}, nil, newMetrics(prometheus.NewRegistry()))
 	s := d.open("w", 7, 1)
 	msg := []byte("mine and the bytes of others")
 	s.push(time.Now(), &wire.Frame{Type: wire.FrameData, Stream: s.id, Attempt: 1, Seq: 1, Data: msg[:4]})
@@ -41,7 +41,7 @@ func TestAStreamKeepsItsOwnBytesOnly(t *testing.T) {
 }
 
 func TestStreamNumbersDoNotRepeatOverRestarts(t *testing.T) {
-	first, second := newDemux(Config{ID: "g"}, newMetrics(prometheus.NewRegistry())), newDemux(Config{ID: "g"}, newMetrics(prometheus.NewRegistry()))
+	first, second := newDemux(Config{ID: "g"}, nil, newMetrics(prometheus.NewRegistry())), newDemux(Config{ID: "g"}, nil, newMetrics(prometheus.NewRegistry()))
 	if a, b := first.open("w", 7, 1).id, second.open("w", 7, 1).id; a == b {
 		t.Errorf("two gateways of one name both count from %d", a)
 	}

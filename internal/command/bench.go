@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 
@@ -43,22 +44,22 @@ func (e *env) benchCommand() *cobra.Command {
 	f.StringVar(&b.workload, "workload", "multiturn", "generated load: multiturn")
 	f.StringVar(&b.trace, "trace", "", "trace file, plain or .gz, in place of a workload")
 	f.StringVar(&b.format, "format", "", "the trace's format, when it is not to be recognised: "+formats())
-	f.IntVar(&b.cfg.Requests, "requests", 0, "requests to send (default: the workload's natural size)")
-	f.IntVar(&b.cfg.Conversations, "conversations", 0, "conversations to hold (default: the workload's natural size)")
-	f.IntVar(&b.cfg.Concurrency, "concurrency", 16, "users at a time")
-	f.IntVar(&b.cfg.Interleave, "interleave", 1, "conversations that each user keeps open")
-	f.DurationVar(&b.cfg.Think, "think", 0, "pause between a reply and the next turn")
+	intVar(f, &b.cfg.Requests, "requests", 0, 0, math.MaxInt32, "requests to send (default: the workload's natural size)")
+	intVar(f, &b.cfg.Conversations, "conversations", 0, 0, math.MaxInt32, "conversations to hold (default: the workload's natural size)")
+	intVar(f, &b.cfg.Concurrency, "concurrency", 16, 1, 1<<20, "users at a time")
+	intVar(f, &b.cfg.Interleave, "interleave", 1, 1, 1<<20, "conversations that each user keeps open")
+	durationVar(f, &b.cfg.Think, "think", 0, 0, "pause between a reply and the next turn")
 	f.BoolVar(&b.stream, "stream", true, "read streams")
 	f.BoolVar(&b.generate, "generate", false, "use /generate in place of /v1/chat/completions")
 	f.BoolVar(&b.cfg.Portable, "portable", false, "send only what every OpenAI endpoint understands")
 	f.StringVar(&b.cfg.Model, "model", "", "model name (default: the first at /v1/models)")
 	f.Uint64Var(&b.cfg.Seed, "seed", 1, "of generated content")
-	f.DurationVar(&b.cfg.Timeout, "timeout", 0, "for one request (default 5m)")
-	f.IntVar(&b.cfg.OutputTokens, "output-tokens", 0, "tokens of each reply (default: the workload's)")
-	f.IntVar(&b.turns.Rounds, "rounds", 0, "multiturn: turns of a conversation (default 5)")
-	f.IntVar(&b.turns.InputTokens, "input-tokens", 0, "multiturn: tokens of each question (default 512)")
-	f.IntVar(&b.turns.SystemPrompts, "system-prompts", 0, "multiturn: distinct system prompts that conversations share")
-	f.IntVar(&b.turns.SystemTokens, "system-tokens", 0, "multiturn: tokens of each (default 2048)")
+	durationVar(f, &b.cfg.Timeout, "timeout", 0, 0, "for one request (default 5m)")
+	intVar(f, &b.cfg.OutputTokens, "output-tokens", 0, 0, math.MaxInt32, "tokens of each reply (default: the workload's)")
+	intVar(f, &b.turns.Rounds, "rounds", 0, 0, 1<<20, "multiturn: turns of a conversation (default 5)")
+	intVar(f, &b.turns.InputTokens, "input-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each question (default 512)")
+	intVar(f, &b.turns.SystemPrompts, "system-prompts", 0, 0, 1<<20, "multiturn: distinct system prompts that conversations share")
+	intVar(f, &b.turns.SystemTokens, "system-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each (default 2048)")
 	f.StringVar(&b.json, "json", "", "write the report to this file; - is standard output, without the table")
 	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key (default: $OPENAI_API_KEY)")
 	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c.Context(), &b, args[0]) }

@@ -47,8 +47,8 @@ func (r *role) flags(f *pflag.FlagSet) {
 	f.StringVar(&r.creds, "nats-creds", "", "NATS credentials file (default $NATS_CREDS)")
 	f.StringVar(&r.region, "region", "local", "datacenter that this process is in")
 	f.StringVar(&r.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
-	f.IntVar(&r.adminPort, "admin-port", 0, "port of the admin listener; 0 picks a free one")
-	f.DurationVar(&r.drain, "drain-timeout", 30*time.Second, "how long what is under way may take once asked to stop")
+	portVar(f, &r.adminPort, "admin-port", 0, "port of the admin listener; 0 picks a free one")
+	durationVar(f, &r.drain, "drain-timeout", 30*time.Second, time.Millisecond, "how long what is under way may take once asked to stop")
 }
 
 // connect waits for the bus.
@@ -63,40 +63,64 @@ func (r *role) connect(ctx context.Context, e *env, name, id string, reg *promet
 	return b, err
 }
 
+// A connector waits for a role's bus, which is closed after the role's end.
+type connector func(ctx context.Context) (*bus.Bus, error)
+
+// A starter makes a role's part, and tells how to ask whether it is ready.
+type starter func(connect connector, reg *prometheus.Registry, log *slog.Logger) (part run.Part, ready func() error, err error)
+
+// An attendant is a role that is nothing without its bus.
+type attendant func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (serve func(ctx context.Context, ready func()) error, ready func() error, err error)
+
 // serve runs a role and its admin listener on a bus of its own.
-func (r *role) serve(ctx context.Context, e *env, name string, start func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (part run.Part, ready func() error, err error)) error {
+func (r *role) serve(ctx context.Context, e *env, name string, start starter) error {
 	log, err := e.log()
 	if err != nil {
 		return err
 	}
 	reg := telemetry.NewRegistry()
-	var ready atomic.Pointer[func() error] // written once the role is up, read by the admin listener
-	admin, err := telemetry.ListenAdmin(r.adminHost, r.adminPort, reg, func() error {
-		if ask := ready.Load(); ask != nil {
-			return (*ask)()
-		}
-		return errors.New("waiting for the bus")
-	})
+	var b *bus.Bus
+	part, ready, err := start(func(ctx context.Context) (_ *bus.Bus, err error) {
+		b, err = r.connect(ctx, e, name, name[:1]+"-"+wire.NewRid()[:12], reg, log)
+		return b, err
+	}, reg, log)
+	if err != nil {
+		return err
+	}
+	admin, err := telemetry.ListenAdmin(r.adminHost, r.adminPort, reg, ready)
 	if err != nil {
 		return err
 	}
 	defer admin.Close() //nolint:errcheck // its part has, unless it never ran
 	log.Info(name+" starting", "version", version(), "admin", "http://"+admin.Addr().String())
-	connect := func(ctx context.Context, up func()) error {
-		b, err := r.connect(ctx, e, name, name[:1]+"-"+wire.NewRid()[:12], reg, log)
-		if err != nil {
-			return err
-		}
-		defer b.Close() //nolint:errcheck // a drain that took too long is told by the part that was late
-		part, isReady, err := start(b, reg, log)
-		if err != nil {
-			return err
-		}
-		return run.All(ctx, run.Part{Name: part.Name, Grace: part.Grace, Run: func(ctx context.Context, partUp func()) error {
-			return part.Run(ctx, func() { ready.Store(&isReady); partUp(); up() })
-		}})
+	err = run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, part)
+	if b != nil {
+		b.Close() //nolint:errcheck // a drain that took too long is told by the part that was late
 	}
-	return run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, run.Part{Name: name, Run: connect, Grace: r.drain + 15*time.Second})
+	return err
+}
+
+// onceConnected starts an attendant when its bus is there.
+func onceConnected(name string, grace time.Duration, start attendant) starter {
+	return func(connect connector, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+		var ready atomic.Pointer[func() error] // written once the role is up, read by the admin listener
+		return run.Part{Name: name, Grace: grace, Run: func(ctx context.Context, up func()) error {
+				b, err := connect(ctx)
+				if err != nil {
+					return err
+				}
+				serve, isReady, err := start(b, reg, log)
+				if err != nil {
+					return err
+				}
+				return serve(ctx, func() { ready.Store(&isReady); up() })
+			}}, func() error {
+				if ask := ready.Load(); ask != nil {
+					return (*ask)()
+				}
+				return errors.New("waiting for the bus")
+			}, nil
+	}
 }
 
 // gatewayFlags are a gateway's own, shared by `gateway` and `up`.
@@ -111,10 +135,10 @@ type gatewayFlags struct {
 
 func (g *gatewayFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&g.host, "host", "127.0.0.1", "address of the public listener")
-	f.IntVar(&g.port, "port", 8080, "port of the public listener; 0 picks a free one")
-	f.Int64Var(&g.maxBody, "max-payload-size", 512<<20, "bytes of one request body")
-	f.Int64Var(&g.maxInFlight, "max-inflight-bytes", 2<<30, "bytes of all request bodies held at a time")
-	f.DurationVar(&g.timeout, "request-timeout", 30*time.Minute, "for requests that name no deadline")
+	portVar(f, &g.port, "port", 8080, "port of the public listener; 0 picks a free one")
+	int64Var(f, &g.maxBody, "max-payload-size", 512<<20, 1, "bytes of one request body")
+	int64Var(f, &g.maxInFlight, "max-inflight-bytes", 2<<30, 1, "bytes of all request bodies held at a time")
+	durationVar(f, &g.timeout, "request-timeout", 30*time.Minute, time.Millisecond, "for requests that name no deadline")
 	f.StringVar(&g.keyFile, "digest-key-file", "", "file with the secret of the digests, shared by all gateways (default: one that the gateways agree on over the bus)")
 }
 
@@ -154,34 +178,52 @@ func (e *env) gatewayCommand() *cobra.Command {
 	r.flags(c.Flags())
 	g.flags(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return r.serve(c.Context(), e, "gateway", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
-			schedulers, err := gateway.NewBusScheduler(b.Control, wire.Subjects{})
-			if err != nil {
-				return run.Part{}, nil, err
-			}
-			secret, err := g.secret(c.Context(), b, log)
-			if err != nil {
-				return run.Part{}, nil, err
-			}
-			gw, err := g.gateway(b, schedulers, secret, r.drain, reg, log)
+		return r.serve(c.Context(), e, "gateway", func(connect connector, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+			gw, err := g.gateway(func(ctx context.Context) (gateway.Parts, error) {
+				b, err := connect(ctx)
+				if err != nil {
+					return gateway.Parts{}, err
+				}
+				schedulers, err := gateway.NewBusScheduler(b.Control, wire.Subjects{})
+				if err != nil {
+					return gateway.Parts{}, err
+				}
+				return g.parts(ctx, b, schedulers, log)
+			}, r.drain, reg, log)
 			if err != nil {
 				return run.Part{}, nil, err
 			}
 			return run.Part{Name: "gateway", Grace: r.drain + 10*time.Second, Run: func(ctx context.Context, ready func()) error {
-				return gw.Run(ctx, func() { fmt.Fprintln(e.Stdout, gw.URL()); ready() })
-			}}, func() error { return gw.Ready(context.Background()) }, nil
+				fmt.Fprintln(e.Stdout, gw.URL())
+				return gw.Run(ctx, ready)
+			}}, isReady(gw), nil
 		})
 	}
 	return c
 }
 
-func (g *gatewayFlags) gateway(b *bus.Bus, s gateway.Scheduler, secret []byte, drain time.Duration, reg *prometheus.Registry, log *slog.Logger) (*gateway.Gateway, error) {
-	key, err := prefix.NewKey(secret)
-	if err != nil {
-		return nil, err
+// isReady asks a gateway within a bound.
+func isReady(gw *gateway.Gateway) func() error {
+	return func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		return gw.Ready(ctx)
 	}
+}
+
+// parts are what a gateway stands on, once its bus is there.
+func (g *gatewayFlags) parts(ctx context.Context, b *bus.Bus, s gateway.Scheduler, log *slog.Logger) (gateway.Parts, error) {
+	secret, err := g.secret(ctx, b, log)
+	if err != nil {
+		return gateway.Parts{}, err
+	}
+	key, err := prefix.NewKey(secret)
+	return gateway.Parts{Bus: b, Scheduler: s, Key: key}, err
+}
+
+func (g *gatewayFlags) gateway(join func(context.Context) (gateway.Parts, error), drain time.Duration, reg *prometheus.Registry, log *slog.Logger) (*gateway.Gateway, error) {
 	return gateway.New(gateway.Config{
-		Bus: b, Scheduler: s, Key: key, Host: g.host, Port: g.port, MaxBody: g.maxBody, MaxInFlight: max(g.maxInFlight, g.maxBody),
+		Join: join, Host: g.host, Port: g.port, MaxBody: g.maxBody, MaxInFlight: max(g.maxInFlight, g.maxBody),
 		RequestTimeout: g.timeout, DrainTimeout: drain, Registry: reg, Log: log,
 	})
 }
@@ -196,13 +238,13 @@ func (e *env) schedulerCommand() *cobra.Command {
 		if _, err := core.NewPolicy(policy); err != nil { // now, not once the bus is there
 			return &ExitError{2, err}
 		}
-		return r.serve(c.Context(), e, "scheduler", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+		return r.serve(c.Context(), e, "scheduler", onceConnected("scheduler", r.drain, func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (func(context.Context, func()) error, func() error, error) {
 			s, err := scheduler.New(scheduler.Config{Bus: b, Region: r.region, Policy: policy, Cost: prefix.LadderBytes, Registry: reg, Log: log})
 			if err != nil {
-				return run.Part{}, nil, &ExitError{2, err}
+				return nil, nil, &ExitError{2, err}
 			}
-			return run.Part{Name: "scheduler", Run: s.Run, Grace: r.drain}, s.Ready, nil
-		})
+			return s.Run, s.Ready, nil
+		}))
 	}
 	return c
 }
@@ -220,7 +262,7 @@ func (e *env) workerCommand() *cobra.Command {
 	c.Flags().StringVar(&engine, "engine", "", "base URL of the engine (required)")
 	c.Flags().StringVar(&name, "name", "", "the worker's name, unique in the fleet (default: from the host and the engine's port)")
 	c.Flags().StringVar(&keyFile, "engine-key-file", "", "file with the engine's API key")
-	c.Flags().IntVar(&maxRunning, "max-running", 0, "requests given to the engine at a time (default: what the engine says)")
+	intVar(c.Flags(), &maxRunning, "max-running", 0, 0, wire.MaxLeases, "requests given to the engine at a time (default: what the engine says)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if engine == "" {
 			return &ExitError{2, errors.New("--engine is required: the base URL of the engine, such as http://127.0.0.1:30000")}
@@ -235,16 +277,16 @@ func (e *env) workerCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return r.serve(c.Context(), e, "worker", func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+		return r.serve(c.Context(), e, "worker", onceConnected("worker", r.drain+10*time.Second, func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (func(context.Context, func()) error, func() error, error) {
 			a, err := workeradapter.New(workeradapter.Config{
 				Bus: b, Engine: engine, Name: name, Region: r.region, EngineKey: key, MaxRunning: maxRunning,
 				DrainTimeout: r.drain, Version: version(), Registry: reg, Log: log,
 			})
 			if err != nil {
-				return run.Part{}, nil, &ExitError{2, err}
+				return nil, nil, &ExitError{2, err}
 			}
-			return run.Part{Name: "worker", Run: a.Run, Grace: r.drain + 10*time.Second}, a.Ready, nil
-		})
+			return a.Run, a.Ready, nil
+		}))
 	}
 	return c
 }

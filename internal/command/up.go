@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -55,16 +56,16 @@ func (e *env) upCommand() *cobra.Command {
 	u.gatewayFlags.flags(f)
 	u.sim.flags(f)
 	f.StringVar(&u.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
-	f.IntVar(&u.adminPort, "admin-port", 8081, "port of the admin listener; 0 picks a free one")
+	portVar(f, &u.adminPort, "admin-port", 8081, "port of the admin listener; 0 picks a free one")
 	f.StringVar(&u.busHost, "bus-host", "127.0.0.1", "address where other processes reach the embedded bus")
-	f.IntVar(&u.busPort, "bus-port", 0, "its port; 0 picks a free one")
-	f.IntVar(&u.workers, "workers", 4, "simulated workers, when no engine is named; 0: adapters run elsewhere")
+	portVar(f, &u.busPort, "bus-port", 0, "its port; 0 picks a free one")
+	intVar(f, &u.workers, "workers", 4, 0, 256, "simulated workers, when no engine is named; 0: adapters run elsewhere")
 	f.StringArrayVar(&u.engines, "engine", nil, "base URL of a real engine; repeatable, no simulated workers then")
 	f.StringVar(&u.keyFile, "engine-key-file", "", "file with the engines' API key")
 	policyFlag(f, &u.policy)
 	f.StringVar(&u.data, "data", "", "folder for what outlives a restart (default: nothing does)")
 	f.StringVar(&u.region, "region", "local", "datacenter that this process is in")
-	f.DurationVar(&u.drain, "drain-timeout", 30*time.Second, "how long what is under way may take once asked to stop")
+	durationVar(f, &u.drain, "drain-timeout", 30*time.Second, time.Millisecond, "how long what is under way may take once asked to stop")
 	c.RunE = func(c *cobra.Command, _ []string) error { return e.up(c.Context(), &u) }
 	return c
 }
@@ -75,8 +76,10 @@ func (e *env) up(ctx context.Context, u *upFlags) error {
 	if err != nil {
 		return err
 	}
-	if u.workers < 0 || u.workers > 256 {
-		return &ExitError{2, fmt.Errorf("--workers %d is not in 0 to 256", u.workers)}
+	for i, engine := range u.engines {
+		if first := slices.Index(u.engines, engine); first < i {
+			return &ExitError{2, fmt.Errorf("--engine: the engines %d and %d are one: an engine has one adapter", first+1, i+1)}
+		}
 	}
 	quiet := log // a fleet's comings and goings are for roles that run alone
 	if terminal(e.Stderr) && e.logLevel == "info" {
@@ -154,7 +157,7 @@ func (h *hub) parts(ctx context.Context) ([]run.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, err := telemetry.ListenAdmin(h.u.adminHost, h.u.adminPort, h.reg, func() error { return gw.Ready(context.Background()) })
+	admin, err := telemetry.ListenAdmin(h.u.adminHost, h.u.adminPort, h.reg, isReady(gw))
 	if err != nil {
 		return nil, err
 	}
@@ -171,11 +174,11 @@ func (h *hub) gateway(ctx context.Context, sched *scheduler.Scheduler) (*gateway
 	if err != nil {
 		return nil, err
 	}
-	secret, err := h.u.secret(ctx, b, h.log)
+	parts, err := h.u.parts(ctx, b, sched, h.log)
 	if err != nil {
 		return nil, err
 	}
-	return h.u.gatewayFlags.gateway(b, sched, secret, h.u.drain, h.reg, h.log)
+	return h.u.gatewayFlags.gateway(parts.Join, h.u.drain, h.reg, h.log)
 }
 
 // fleet makes the workers: an adapter for each engine, and the engines themselves when none are named.
