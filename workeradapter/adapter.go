@@ -189,8 +189,8 @@ func CheckEngine(engine string) error {
 // Name is the worker's name.
 func (a *Adapter) Name() string { return a.cfg.Name }
 
-// Engine is what the engine is called: its address, without credentials.
-func (a *Adapter) Engine() string { return a.engine.id }
+// Engine is the engine's URL, without credentials.
+func (a *Adapter) Engine() string { return a.engine.shown }
 
 // Ready tells why the worker takes no requests now, or nil.
 func (a *Adapter) Ready() error {
@@ -200,9 +200,9 @@ func (a *Adapter) Ready() error {
 	case a.draining:
 		return errors.New("draining")
 	case a.life == nil:
-		return fmt.Errorf("the engine at %s has not answered yet", a.engine.id)
+		return fmt.Errorf("the engine at %s has not answered yet", a.engine.shown)
 	case a.state != wire.Ready:
-		return fmt.Errorf("the engine at %s is %s", a.engine.id, a.state)
+		return fmt.Errorf("the engine at %s is %s", a.engine.shown, a.state)
 	}
 	return nil
 }

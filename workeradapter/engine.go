@@ -20,7 +20,8 @@ import (
 // engine is the HTTP client of one engine.
 type engine struct {
 	base  string
-	id    string // host, port and path: what it is called where people and other processes see it
+	id    string // host, port and path: what it is called where other processes see it
+	shown string // its URL as people see it, without credentials
 	key   string
 	calls *http.Client // inference: no timeout of its own, the attempt has one
 	asks  *http.Client // health, info, abort
@@ -39,11 +40,11 @@ func newEngine(base, key string) *engine {
 	asks := &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleBound, DisableCompression: true}
 	// An engine answers by itself: its key and its prompts go nowhere else.
 	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	id := base
+	shown := &url.URL{}
 	if u, err := url.Parse(base); err == nil {
-		id = u.Host + u.Path // without credentials
+		shown = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	}
-	return &engine{base: base, id: id, key: key, calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay}}
+	return &engine{base: base, id: shown.Host + shown.Path, shown: shown.String(), key: key, calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay}}
 }
 
 func (e *engine) close() {

@@ -27,7 +27,7 @@ import "iter"
 
 // Bounds of what is accepted. Beyond them the error says which one it was.
 const (
-	MaxDepth = 128       // nested objects and arrays, the outermost being the first
+	MaxDepth = 1024      // nested objects and arrays, the outermost being the first
 	MaxLen   = 1<<31 - 1 // bytes of a body
 	MaxNodes = 1 << 20   // values and keys on the tape of one document (16 MiB)
 )
