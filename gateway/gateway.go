@@ -246,7 +246,7 @@ func (g *Gateway) join(ctx context.Context) (leave func(), err error) {
 	rctx, stopRoster := context.WithCancel(context.WithoutCancel(ctx))
 	heard, rosterDone := make(chan struct{}), make(chan error, 1)
 	go func() { rosterDone <- g.roster.Run(rctx, func() { close(heard) }) }()
-	leave = func() { stopRoster(); <-rosterDone; g.demux.stop() }
+	leave = func() { stopRoster(); <-rosterDone; g.demux.stop() } //nolint:errcheck // it ends because it was stopped
 	select {
 	case <-heard:
 		close(g.joined)
