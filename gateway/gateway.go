@@ -103,7 +103,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.ID = cmp.Or(c.ID, "g-"+wire.NewRid()[:12])
+	c.ID = cmp.Or(c.ID, wire.NewName("g-"))
 	c.Host = cmp.Or(c.Host, "127.0.0.1")
 	c.MaxBody = cmp.Or(c.MaxBody, 512<<20)
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 2<<30)

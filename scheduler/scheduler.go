@@ -74,7 +74,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.ID = cmp.Or(c.ID, "s-"+wire.NewRid()[:12])
+	c.ID = cmp.Or(c.ID, wire.NewName("s-"))
 	c.Region = cmp.Or(c.Region, "local")
 	c.Version = cmp.Or(c.Version, noVersion)
 	c.Policy = cmp.Or(c.Policy, "radix")

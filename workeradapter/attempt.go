@@ -308,7 +308,7 @@ func (t *attempt) edits(body []byte, points jsonscan.Points, info *wire.WorkerIn
 func (t *attempt) mint() (rid []byte, err error) {
 	names := make([]string, min(max(t.d.Prompts, 1), 1<<16))
 	for i := range names {
-		names[i] = wire.NewRid()
+		names[i] = wire.RidOf(t.d.Request, t.d.Attempt, i)
 	}
 	if t.d.N <= 1 {
 		t.rids = names

@@ -81,7 +81,7 @@ func (r *role) serve(ctx context.Context, e *env, name string, start starter) er
 	reg := telemetry.NewRegistry()
 	var b *bus.Bus
 	part, ready, err := start(func(ctx context.Context) (_ *bus.Bus, err error) {
-		b, err = r.connect(ctx, e, name, name[:1]+"-"+wire.NewRid()[:12], reg, log)
+		b, err = r.connect(ctx, e, name, wire.NewName(name[:1]+"-"), reg, log)
 		return b, err
 	}, reg, log)
 	if err != nil {

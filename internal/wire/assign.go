@@ -24,6 +24,10 @@ const (
 	FlagBatch                        // several prompts in one request
 	FlagUsage                        // the client asked for usage in its stream
 	FlagDetails                      // the client asked for cached token details
+	FlagNative                       // one of SGLang's own routes: no other engine has it
+	FlagByLoad                       // no generation: load alone decides, and its end teaches nothing about prompts and outputs
+	FlagBound                        // the session lives on one engine: its worker is waited for, not spilled from
+	FlagOpaque                       // the body is no JSON: it is passed on as it is
 )
 
 // A Digest stands for one prompt: chained keyed hashes of its prefix blocks. See package prefix for how it is made.
@@ -67,6 +71,8 @@ type AssignRequest struct {
 	History         []Outcome // 21: earlier attempts, oldest first
 	TraceParent     string    // 22
 	TraceState      string    // 23
+	Engine          string    // 24: only workers of this engine; empty = any
+	RankPlus1       uint32    // 25: only workers of this data-parallel rank, + 1; 0 = any
 }
 
 // AppendTo writes the request.
@@ -96,7 +102,9 @@ func (m *AssignRequest) AppendTo(dst []byte) []byte {
 		dst = putMessage(dst, 21, m.History[i].append)
 	}
 	dst = putString(dst, 22, m.TraceParent)
-	return putString(dst, 23, m.TraceState)
+	dst = putString(dst, 23, m.TraceState)
+	dst = putString(dst, 24, m.Engine)
+	return putUint(dst, 25, uint64(m.RankPlus1))
 }
 
 // ParseAssignRequest reads what AppendTo wrote.
@@ -159,6 +167,10 @@ func ParseAssignRequest(msg []byte) (*AssignRequest, error) {
 			m.TraceParent = r.string(MaxName)
 		case 23:
 			m.TraceState = r.string(2 * MaxName)
+		case 24:
+			m.Engine = r.string(MaxName)
+		case 25:
+			m.RankPlus1 = r.uint32()
 		}
 	}
 	return m, r.err

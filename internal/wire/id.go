@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -69,9 +71,20 @@ type AttemptKey struct {
 	Instance Instance
 }
 
-// NewRid mints a request id for an engine: 32 hexadecimal digits. All have the same length, because engines abort
-// every live request whose rid begins with the one that is named.
-func NewRid() string {
+// RidOf is an engine's name for one prompt of an attempt: 32 hexadecimal digits. Gateway and adapter need not tell each other.
+// All have the same length, because engines abort every live request whose rid begins with the one that is named. It is
+// the first half of a SHA-256 of the three numbers.
+func RidOf(id RequestID, attempt uint32, prompt int) string {
+	var b [len(id) + 8]byte
+	copy(b[:], id[:])
+	binary.BigEndian.PutUint32(b[len(id):], attempt)
+	binary.BigEndian.PutUint32(b[len(id)+4:], uint32(prompt))
+	sum := sha256.Sum256(b[:])
+	return hex.EncodeToString(sum[:16])
+}
+
+// NewName mints a name for a process on the bus: a prefix and 12 random hexadecimal digits.
+func NewName(prefix string) string {
 	u := uuid.New()
-	return hex.EncodeToString(u[:])
+	return prefix + hex.EncodeToString(u[:6])
 }

@@ -89,15 +89,30 @@ func TestInstanceText(t *testing.T) {
 	}
 }
 
-// TestNewRid: no rid may begin with another, so all have one length.
-func TestNewRid(t *testing.T) {
-	hex := regexp.MustCompile(`^[0-9a-f]{32}$`)
+// No rid may begin with another, so all have one length.
+func TestRids(t *testing.T) {
 	seen := map[string]bool{}
-	for range 1_000 {
-		rid := wire.NewRid()
-		if !hex.MatchString(rid) || seen[rid] {
-			t.Fatalf("got rid %q (again: %t), want a new one of 32 hexadecimal digits", rid, seen[rid])
+	for range 100 {
+		id := wire.NewRequestID()
+		for attempt := range uint32(3) {
+			for prompt := range 3 {
+				rid := wire.RidOf(id, attempt, prompt)
+				if seen[rid] || len(rid) != 32 || strings.Trim(rid, "0123456789abcdef") != "" {
+					t.Fatalf("rid %q: want 32 hexadecimal digits that no other has", rid)
+				}
+				seen[rid] = true
+				if again := wire.RidOf(id, attempt, prompt); again != rid {
+					t.Fatalf("the same numbers gave %s and %s", rid, again)
+				}
+			}
 		}
-		seen[rid] = true
+	}
+	// As computed by another program: sha256 of the 16 bytes, the attempt and the prompt, big endian.
+	id := requestID(0xa0)
+	if got := wire.RidOf(id, 3, 1); got != "c8ac5cbbaab1f54b8c4d65ab786f9a64" {
+		t.Errorf("rid %s", got)
+	}
+	if a, b := wire.NewName("g-"), wire.NewName("g-"); a == b || len(a) != 14 || !strings.HasPrefix(a, "g-") {
+		t.Errorf("names %q and %q", a, b)
 	}
 }

@@ -7,14 +7,6 @@ import (
 	"hash/fnv"
 )
 
-// Ask is a rare question to an adapter on its control subject, in JSON. Today: {"op":"info"}.
-type Ask struct {
-	Op string `json:"op"`
-}
-
-// OpInfo asks for the worker's [WorkerInfo].
-const OpInfo = "info"
-
 // ModelKind tells how a worker serves a model name.
 type ModelKind string
 
@@ -32,6 +24,8 @@ type Model struct {
 	ContextLength int       `json:"context_length,omitempty"` // tokens; 0 = not told
 	Created       int64     `json:"created,omitempty"`        // seconds since 1970, as the engine says
 	OwnedBy       string    `json:"owned_by,omitempty"`
+	Root          string    `json:"root,omitempty"`   // the engine's own name for it, when that is another one
+	Loaded        bool      `json:"loaded,omitempty"` // a LoRA that is in the engine's memory; others are loaded when first asked for
 }
 
 // WorkerInfo is what an adapter registers: all that does not change from beat to beat.
@@ -42,7 +36,7 @@ type WorkerInfo struct {
 	Pool            string   `json:"pool"` // the base model's name
 	Models          []Model  `json:"models"`
 	Engine          string   `json:"engine"`      // id of the engine: ranks of one engine share flush, crash and weights
-	EngineKind      string   `json:"engine_kind"` // sglang, openai
+	EngineKind      string   `json:"engine_kind"` // sglang, vllm, llama.cpp, tensorrt-llm, openai (any other)
 	EngineVersion   string   `json:"engine_version,omitempty"`
 	DPRank          int      `json:"dp_rank"`
 	DPSize          int      `json:"dp_size"`
@@ -57,12 +51,16 @@ type WorkerInfo struct {
 	AdapterVersion  string   `json:"adapter_version"`
 	WireVersion     int      `json:"wire_version"`
 	PriorityEnabled bool     `json:"priority_scheduling,omitempty"`
+
+	Adapter   string          `json:"adapter,omitempty"`    // one life of the adapter's process: a name is one adapter's at a time
+	ModelInfo json.RawMessage `json:"model_info,omitempty"` // what the engine answers on /model_info, an object
 }
 
 // Bounds of a WorkerInfo.
 const (
 	maxInfoBytes = 256 << 10
 	maxModels    = 1024
+	maxModelInfo = 16 << 10
 )
 
 // Encode gives the JSON form and its hash, the one that beats carry.
@@ -108,7 +106,10 @@ func (w *WorkerInfo) check() error {
 			break
 		}
 	}
-	if len(w.Region) > MaxName || len(w.Engine) > MaxName {
+	if len(w.ModelInfo) > maxModelInfo {
+		errs = append(errs, fmt.Errorf("%w: model info of %d bytes", ErrMalformed, len(w.ModelInfo)))
+	}
+	if len(w.Region) > MaxName || len(w.Engine) > MaxName || len(w.Adapter) > MaxName {
 		errs = append(errs, fmt.Errorf("%w: region or engine of worker %.40q", ErrMalformed, w.Worker))
 	}
 	if min(w.CapacityTokens, w.MaxPayload, int64(w.PageSize), int64(w.MaxRunning), int64(w.ContextLength)) < 0 {

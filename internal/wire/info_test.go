@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,13 +23,13 @@ func fullWorkerInfo() *wire.WorkerInfo {
 	return &wire.WorkerInfo{
 		Worker: "w-1", Instance: 0x0101010101010101, Region: "eu-west", Pool: "meta-llama/Llama-3.1-8B",
 		Models: []wire.Model{
-			{Name: "llama", Kind: wire.AliasModel, ContextLength: 8_192, Created: 1_767_225_600, OwnedBy: "meta"},
-			{Name: "llama:sql", Kind: wire.LoRAModel, ContextLength: 4_096, Created: 1_767_225_601, OwnedBy: "acme"},
+			{Name: "llama", Kind: wire.AliasModel, ContextLength: 8_192, Created: 1_767_225_600, OwnedBy: "meta", Root: "meta-llama/Llama-3.1-8B"},
+			{Name: "llama:sql", Kind: wire.LoRAModel, ContextLength: 4_096, Created: 1_767_225_601, OwnedBy: "acme", Loaded: true},
 		},
 		Engine: "engine-1", EngineKind: "sglang", EngineVersion: "0.5.6", DPRank: 3, DPSize: 4,
 		CapacityTokens: 400_000, PageSize: 16, EvictionPolicy: "lru", ContextLength: 131_072, MaxRunning: 48,
 		CacheReport: true, WeightVersion: "v7", MaxPayload: 1 << 20, AdapterVersion: "1.2.3", WireVersion: 1,
-		PriorityEnabled: true,
+		PriorityEnabled: true, Adapter: "a-1", ModelInfo: json.RawMessage(`{"model_path":"llama"}`),
 	}
 }
 

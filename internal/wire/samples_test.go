@@ -143,7 +143,7 @@ func fullAssignRequest() *wire.AssignRequest {
 			{Attempt: 5, Worker: "w-1", Instance: 0x0101010101010101, Code: wire.CodeBusy},
 			{Attempt: 2, Worker: "w-2", Instance: 0x0202020202020202, Code: wire.CodeEngineDown},
 		},
-		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=value",
+		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=value", Engine: "engine-1", RankPlus1: 7,
 	}
 }
 

@@ -60,6 +60,9 @@ func (s Subjects) Event(region, pool, kind, publisher string) string {
 // EventsOf matches one kind of event of every region, pool and publisher.
 func (s Subjects) EventsOf(kind string) string { return s.root() + "ev.*.*." + kind + ".*" }
 
+// Abort is where every gateway hears that requests are to end; see [Abort].
+func (s Subjects) Abort() string { return s.root() + "abort" }
+
 // Roll is where adapters are asked to say that they are there.
 func (s Subjects) Roll() string { return s.root() + "roll" }
 
