@@ -8,7 +8,10 @@ import (
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-// beats says that the worker is there, and what it runs, until ctx ends. The first beat comes at a random moment of the
+// missedBeats in a row mean that this process stood still, and the fleet took its workers for gone.
+const missedBeats = 4
+
+// beats says that the workers are there, and what they run, until ctx ends. The first beat comes at a random moment of the
 // interval, and a roll call is answered after a jitter, so that a fleet does not beat as one.
 func (a *Adapter) beats(ctx context.Context) {
 	wait := time.NewTimer(rand.N(a.cfg.Beat))
@@ -16,6 +19,7 @@ func (a *Adapter) beats(ctx context.Context) {
 	const jitter = 50 * time.Millisecond
 	answer := time.NewTimer(time.Hour)
 	defer answer.Stop()
+	last, settling := time.Now(), false
 	for {
 		select {
 		case <-a.called:
@@ -23,9 +27,15 @@ func (a *Adapter) beats(ctx context.Context) {
 		case <-answer.C:
 			a.beat()
 		case <-wait.C:
+			now := time.Now()
+			away, back := now.Sub(last) > missedBeats*a.cfg.Beat, a.cfg.Bus.Settling()
+			if away || back && !settling {
+				a.reclaim(ctx, away)
+			}
+			last, settling = now, back
 			a.beat()
 			a.report()
-			a.forgetEarly(time.Now())
+			a.forgetEarly(now)
 			wait.Reset(a.cfg.Beat)
 		case <-ctx.Done():
 			return
@@ -33,31 +43,50 @@ func (a *Adapter) beats(ctx context.Context) {
 	}
 }
 
-// beat says once that the worker is there and what it takes.
-func (a *Adapter) beat() {
+// roster is a copy of the workers there are.
+func (a *Adapter) roster() []*worker {
 	a.mu.Lock()
-	l, state := a.life, a.state
-	if a.draining && state == wire.Ready {
-		state = wire.Draining
+	defer a.mu.Unlock()
+	return a.workers // replaced, never changed
+}
+
+// beat says once that the workers are there and what they take.
+func (a *Adapter) beat() {
+	for _, w := range a.roster() {
+		w.beat()
 	}
-	a.mu.Unlock()
+}
+
+func (w *worker) beat() {
+	w.a.mu.Lock()
+	l, state := w.life, w.says()
+	w.a.mu.Unlock()
 	if l == nil {
 		return
 	}
-	up := wire.Up{Stamp: a.stamp(), Worker: a.cfg.Name, Instance: l.instance, InfoHash: l.hash, State: state, BeatMillis: uint32(a.cfg.Beat.Milliseconds())}
-	a.publish(a.event(l, wire.EventUp), up.AppendTo(nil))
+	up := wire.Up{
+		Stamp: w.stamp(), Worker: w.name, Instance: l.instance, InfoHash: l.hash, State: state,
+		BeatMillis: uint32(w.a.cfg.Beat.Milliseconds()),
+	}
+	w.a.publish(w.event(l, wire.EventUp), up.AppendTo(nil))
 }
 
 // report names every attempt that is admitted and not over.
 func (a *Adapter) report() {
-	a.mu.Lock()
-	l := a.life
+	for _, w := range a.roster() {
+		w.report()
+	}
+}
+
+func (w *worker) report() {
+	w.a.mu.Lock()
+	l := w.life
 	if l == nil {
-		a.mu.Unlock()
+		w.a.mu.Unlock()
 		return
 	}
-	load := wire.Load{Stamp: a.stamp(), Worker: a.cfg.Name, Instance: l.instance}
-	for _, t := range a.running {
+	load := wire.Load{Stamp: w.stamp(), Worker: w.name, Instance: l.instance}
+	for _, t := range w.running {
 		if t.d.Instance != l.instance {
 			continue
 		}
@@ -72,29 +101,25 @@ func (a *Adapter) report() {
 		}
 		load.Leases = append(load.Leases, wire.LeaseRef{Request: t.d.Request, Attempt: t.d.Attempt})
 	}
-	a.mu.Unlock()
-	a.publish(a.event(l, wire.EventLoad), load.AppendTo(make([]byte, 0, 64+32*len(load.Leases))))
+	w.a.mu.Unlock()
+	w.a.publish(w.event(l, wire.EventLoad), load.AppendTo(make([]byte, 0, 64+32*len(load.Leases))))
 }
 
 // finished tells the schedulers how an attempt ended. What the engine said in words stays between adapter and gateway.
-func (a *Adapter) finished(t *attempt, end *wire.End) {
+func (w *worker) finished(t *attempt, end *wire.End) {
 	f := wire.Finished{
-		Stamp: a.stamp(), Worker: a.cfg.Name, Instance: t.d.Instance, Request: t.d.Request, Attempt: t.d.Attempt,
+		Stamp: w.stamp(), Worker: w.name, Instance: t.d.Instance, Request: t.d.Request, Attempt: t.d.Attempt,
 		Lease: t.d.Lease, QueueMicros: uint64(max(0, t.calledAt.Sub(t.admitted).Microseconds())), Predicted: t.d.Predicted, End: *end,
 	}
 	if !t.called {
 		f.QueueMicros = 0
 	}
 	f.End.Message = ""
-	a.publish(a.cfg.Subjects.Event(a.cfg.Region, t.d.Pool, wire.EventFinished, a.cfg.Name), f.AppendTo(make([]byte, 0, 256)))
+	w.a.publish(w.a.cfg.Subjects.Event(w.a.cfg.Region, t.d.Pool, wire.EventFinished, w.name), f.AppendTo(make([]byte, 0, 256)))
 }
 
-func (a *Adapter) stamp() wire.Stamp {
-	return wire.Stamp{Publisher: a.cfg.Name, Seq: a.seq.Add(1), AtMicros: uint64(time.Now().UnixMicro())}
-}
-
-func (a *Adapter) event(l *life, kind string) string {
-	return a.cfg.Subjects.Event(a.cfg.Region, l.info.Pool, kind, a.cfg.Name)
+func (w *worker) stamp() wire.Stamp {
+	return wire.Stamp{Publisher: w.name, Seq: w.seq.Add(1), AtMicros: uint64(time.Now().UnixMicro())}
 }
 
 // publish sends what is repeated, or made good by a later report: an error is not worth more than a debug line.

@@ -2,7 +2,6 @@ package workeradapter
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,10 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"time"
-
-	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // engine is the HTTP client of one engine.
@@ -24,7 +20,7 @@ type engine struct {
 	shown string // its URL as people see it, without credentials
 	key   string
 	calls *http.Client // inference: no timeout of its own, the attempt has one
-	asks  *http.Client // health, info, abort
+	asks  *http.Client // health, info, abort, orders
 }
 
 // idleBound is how long a connection to an engine is kept unused. SGLang's HTTP server closes one after 5 s; a request
@@ -44,7 +40,10 @@ func newEngine(base, key string) *engine {
 	if u, err := url.Parse(base); err == nil {
 		shown = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	}
-	return &engine{base: base, id: shown.Host + shown.Path, shown: shown.String(), key: key, calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay}}
+	return &engine{
+		base: base, id: shown.Host + shown.Path, shown: shown.String(), key: key,
+		calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay},
+	}
 }
 
 func (e *engine) close() {
@@ -58,11 +57,26 @@ func (e *engine) authorize(r *http.Request) {
 	}
 }
 
+// docBound bounds a document that an engine tells of itself.
+const docBound = 4 << 20
+
 // get reads a small document.
-func (e *engine) get(ctx context.Context, path string, bound int64) (status int, doc []byte, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, e.base+path, nil)
+func (e *engine) get(ctx context.Context, path string) (status int, doc []byte, err error) {
+	return e.do(ctx, http.MethodGet, path, nil)
+}
+
+// post sends one; nil is no body.
+func (e *engine) post(ctx context.Context, path string, body []byte) (status int, doc []byte, err error) {
+	return e.do(ctx, http.MethodPost, path, body)
+}
+
+func (e *engine) do(ctx context.Context, method, path string, body []byte) (status int, doc []byte, err error) {
+	r, err := http.NewRequestWithContext(ctx, method, e.base+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
+	}
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
 	}
 	e.authorize(r)
 	resp, err := e.asks.Do(r)
@@ -70,35 +84,43 @@ func (e *engine) get(ctx context.Context, path string, bound int64) (status int,
 		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	doc, err = io.ReadAll(io.LimitReader(resp.Body, bound))
+	doc, err = io.ReadAll(io.LimitReader(resp.Body, docBound))
 	return resp.StatusCode, doc, err
+}
+
+// firstOf reads the first of the paths that the engine has; newer names come first.
+func (e *engine) firstOf(ctx context.Context, into any, paths ...string) (found bool, err error) {
+	for _, path := range paths {
+		status, doc, err := e.get(ctx, path)
+		switch {
+		case err != nil:
+			return false, fmt.Errorf("%s: %w", path, err)
+		case status == http.StatusOK:
+			if err := json.Unmarshal(doc, into); err != nil {
+				return false, fmt.Errorf("%s: %w", path, err)
+			}
+			return true, nil
+		case status >= 500:
+			return false, &statusError{path, status}
+		}
+	}
+	return false, nil
 }
 
 // abort ends a running request at the engine. Nobody minds when it is over already.
 func (e *engine) abort(ctx context.Context, rid string) error {
 	doc, err := json.Marshal(map[string]string{"rid": rid})
-	if err != nil {
-		return err
+	if err == nil {
+		_, _, err = e.post(ctx, "/abort_request", doc)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.base+"/abort_request", bytes.NewReader(doc))
-	if err != nil {
-		return err
-	}
-	r.Header.Set("Content-Type", "application/json")
-	e.authorize(r)
-	resp, err := e.asks.Do(r)
-	if err != nil {
-		return err
-	}
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) //nolint:errcheck // only so that the connection can be used again
-	return resp.Body.Close()
+	return err
 }
 
 // healthy asks whether the engine serves.
 func (e *engine) healthy(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	status, _, err := e.get(ctx, "/health", 4<<10)
+	status, _, err := e.get(ctx, "/health")
 	if err != nil {
 		return err
 	}
@@ -119,116 +141,4 @@ func (e *statusError) Error() string { return fmt.Sprintf("%s answered %d", e.pa
 func isStatus(err error) bool {
 	_, ok := errors.AsType[*statusError](err)
 	return ok
-}
-
-// serverInfo is what SGLang tells of itself, as far as it is of use here.
-type serverInfo struct {
-	ModelPath          string `json:"model_path"`
-	ServedModelName    string `json:"served_model_name"`
-	Version            string `json:"version"`
-	PageSize           int    `json:"page_size"`
-	DPSize             int    `json:"dp_size"`
-	MaxTotalNumTokens  int64  `json:"max_total_num_tokens"`
-	MaxRunningRequests int    `json:"max_running_requests"`
-	ContextLength      int    `json:"context_length"`
-	EvictionPolicy     string `json:"radix_eviction_policy"`
-	CacheReport        bool   `json:"enable_cache_report"`
-	PriorityScheduling bool   `json:"enable_priority_scheduling"`
-	RandomSeed         int64  `json:"random_seed"` // drawn at each start, unless the operator sets one
-	SchedulerInfo      struct {
-		MaxTotalNumTokens int64 `json:"max_total_num_tokens"`
-	} `json:"scheduler_info"`
-	InternalStates []struct {
-		MaxRunning int `json:"effective_max_running_requests_per_dp"`
-	} `json:"internal_states"`
-}
-
-// describe learns what the engine is and serves. start tells its starts apart, where it can.
-func (e *engine) describe(ctx context.Context) (info *wire.WorkerInfo, start string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	models, err := e.models(ctx)
-	if err != nil {
-		return nil, "", err
-	}
-	info = &wire.WorkerInfo{Engine: e.id, EngineKind: "openai", DPSize: 1, Models: models, Pool: models[0].Name}
-	var si serverInfo
-	if found, err := e.firstOf(ctx, &si, "/server_info", "/get_server_info"); err != nil {
-		return nil, "", err
-	} else if !found {
-		return info, "", nil
-	}
-	info.EngineKind, info.EngineVersion = "sglang", si.Version
-	info.CapacityTokens = cmp.Or(si.MaxTotalNumTokens, si.SchedulerInfo.MaxTotalNumTokens)
-	info.PageSize, info.EvictionPolicy = max(1, si.PageSize), cmp.Or(si.EvictionPolicy, "lru")
-	info.ContextLength, info.CacheReport, info.PriorityEnabled = si.ContextLength, si.CacheReport, si.PriorityScheduling
-	info.MaxRunning = si.MaxRunningRequests
-	if len(si.InternalStates) > 0 && si.InternalStates[0].MaxRunning > 0 {
-		info.MaxRunning = si.InternalStates[0].MaxRunning
-	}
-	var mi struct {
-		WeightVersion string `json:"weight_version"`
-	}
-	if _, err := e.firstOf(ctx, &mi, "/model_info", "/get_model_info"); err != nil {
-		return nil, "", err
-	}
-	info.WeightVersion = mi.WeightVersion
-	return info, strconv.FormatInt(si.RandomSeed, 10), nil
-}
-
-// firstOf reads the first of the paths that the engine has; newer names come first.
-func (e *engine) firstOf(ctx context.Context, into any, paths ...string) (found bool, err error) {
-	for _, path := range paths {
-		status, doc, err := e.get(ctx, path, 4<<20)
-		switch {
-		case err != nil:
-			return false, fmt.Errorf("%s: %w", path, err)
-		case status == http.StatusOK:
-			if err := json.Unmarshal(doc, into); err != nil {
-				return false, fmt.Errorf("%s: %w", path, err)
-			}
-			return true, nil
-		case status >= 500:
-			return false, &statusError{path, status}
-		}
-	}
-	return false, nil
-}
-
-// models lists the names that the engine answers to, the base model first.
-func (e *engine) models(ctx context.Context) ([]wire.Model, error) {
-	var list struct {
-		Data []struct {
-			ID          string  `json:"id"`
-			Parent      *string `json:"parent"`
-			Created     int64   `json:"created"`
-			OwnedBy     string  `json:"owned_by"`
-			MaxModelLen int     `json:"max_model_len"`
-		} `json:"data"`
-	}
-	found, err := e.firstOf(ctx, &list, "/v1/models")
-	if err != nil {
-		return nil, err
-	}
-	if !found || len(list.Data) == 0 {
-		return nil, errors.New("/v1/models names no model")
-	}
-	var base, others []wire.Model
-	for _, m := range list.Data {
-		model := wire.Model{Name: m.ID, Kind: wire.BaseModel, ContextLength: m.MaxModelLen, Created: m.Created, OwnedBy: m.OwnedBy}
-		switch {
-		case m.Parent != nil:
-			model.Kind = wire.LoRAModel
-			others = append(others, model)
-		case len(base) == 0:
-			base = append(base, model)
-		default:
-			model.Kind = wire.AliasModel
-			others = append(others, model)
-		}
-	}
-	if len(base) == 0 {
-		return nil, errors.New("/v1/models names no base model")
-	}
-	return append(base, others...), nil
 }

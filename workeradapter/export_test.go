@@ -3,14 +3,20 @@ package workeradapter
 // Held counts what an adapter holds on to: attempts, bytes of bodies, streams that a gateway may still ask for.
 func (a *Adapter) Held() (attempts int, bodies int64, streams int) {
 	a.mu.Lock()
-	attempts, bodies = len(a.running), a.bodies
+	bodies = a.bodies
+	workers := a.workers
+	for _, w := range workers {
+		attempts += len(w.running)
+	}
 	a.mu.Unlock()
-	a.out.mu.Lock()
-	defer a.out.mu.Unlock()
-	for _, b := range a.out.all {
-		b.mu.Lock()
-		streams += len(b.streams)
-		b.mu.Unlock()
+	for _, w := range workers {
+		w.out.mu.Lock()
+		for _, b := range w.out.all {
+			b.mu.Lock()
+			streams += len(b.streams)
+			b.mu.Unlock()
+		}
+		w.out.mu.Unlock()
 	}
 	return attempts, bodies, streams
 }

@@ -8,11 +8,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/radixbus/radixbus/internal/bus"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-// listen hears control messages and roll calls.
+// listen hears roll calls, and who else wants our name.
 func (a *Adapter) listen() (unsubscribe func(), err error) {
 	var subs []*nats.Subscription
 	unsubscribe = func() {
@@ -24,8 +23,8 @@ func (a *Adapter) listen() (unsubscribe func(), err error) {
 		subject string
 		on      nats.MsgHandler
 	}{
-		{a.cfg.Subjects.Ctl(a.cfg.Name), a.control},
-		{a.cfg.Subjects.Roll(), a.roll},
+		{a.cfg.Subjects.Ctl(a.cfg.Name), a.wanted},
+		{a.cfg.Subjects.Roll(), func(*nats.Msg) { poke(a.called) }}, // "who is there?"
 	} {
 		sub, err := a.cfg.Bus.Control.Subscribe(l.subject, l.on)
 		if err != nil {
@@ -34,81 +33,67 @@ func (a *Adapter) listen() (unsubscribe func(), err error) {
 		}
 		subs = append(subs, sub)
 	}
-	inbox, err := a.out.listen()
-	if err != nil {
-		unsubscribe()
-		return nil, err
-	}
-	subs = append(subs, inbox)
 	return unsubscribe, nil
 }
 
-// bodyPending bounds what the client library keeps of bodies whose callback is behind.
-const bodyPending = 256 << 20
-
-// work hears the requests of one life.
-func (a *Adapter) work(l *life) (stop func(), err error) {
-	sub, err := a.cfg.Bus.Bulk.Subscribe(a.cfg.Subjects.Work(a.cfg.Name, l.instance), a.take)
-	if err == nil {
-		err = sub.SetPendingLimits(-1, bodyPending)
+// wanted hears who claims the adapter's name; all else on its subject is for its worker.
+func (a *Adapter) wanted(msg *nats.Msg) {
+	var q wire.Ask
+	if wire.IsJSON(msg.Data) && json.Unmarshal(msg.Data, &q) == nil && q.Op == wire.OpClaim {
+		a.claimed(msg, a.cfg.Name, q.Claim)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("listen for work: %w", err)
-	}
-	bus.Flush(a.runCtx, a.cfg.Bus.Bulk) // the bus knows that we listen before anybody is told that we are here
-	return func() { sub.Drain() }, nil  //nolint:errcheck // what has arrived is still answered; the connection may be gone already
 }
 
 // take runs on the bulk connection's goroutine and must not block.
-func (a *Adapter) take(msg *nats.Msg) {
+func (w *worker) take(msg *nats.Msg) {
 	switch kind, err := wire.KindOf(msg.Data); {
 	case err == nil && kind == wire.KindDispatch:
 		d, err := wire.ParseDispatch(msg.Data)
 		if err != nil {
-			a.metrics.refused.WithLabelValues(wire.CodeMalformed.String()).Inc()
-			a.cfg.Log.Warn("dispatch refused", "worker", a.cfg.Name, "error", err)
+			w.metrics.refused.WithLabelValues(wire.CodeMalformed.String()).Inc()
+			w.a.cfg.Log.Warn("dispatch refused", "worker", w.name, "error", err)
 			return // its gateway's clock runs out; there is nobody to answer
 		}
-		a.admit(d, msg.Reply)
+		w.admit(d, msg.Reply)
 	case err == nil && kind == wire.KindPart:
 		p, err := wire.ParsePart(msg.Data)
 		if err != nil {
-			a.metrics.refused.WithLabelValues(wire.CodeMalformed.String()).Inc()
+			w.metrics.refused.WithLabelValues(wire.CodeMalformed.String()).Inc()
 			return
 		}
-		a.part(p, msg.Reply)
+		w.part(p, msg.Reply)
 	default:
-		a.metrics.refused.WithLabelValues(wire.CodeVersion.String()).Inc()
+		w.metrics.refused.WithLabelValues(wire.CodeVersion.String()).Inc()
 	}
 }
 
 // admit takes a dispatch in, or refuses it with the reason. A second copy of a dispatch is dropped.
-func (a *Adapter) admit(d *wire.Dispatch, reply string) {
-	key := streamKey{d.Gateway, d.Stream}
+func (w *worker) admit(d *wire.Dispatch, reply string) {
+	a, key := w.a, streamKey{d.Gateway, d.Stream}
 	a.mu.Lock()
-	if a.running[key] != nil {
+	if w.running[key] != nil {
 		a.mu.Unlock()
 		return
 	}
-	t := newAttempt(a, d, reply)
-	code := a.refusal(d)
-	if _, cancelled := a.early[key]; cancelled {
-		delete(a.early, key)
+	t := newAttempt(w, d, reply)
+	code := w.refusal(d)
+	if _, cancelled := w.early[key]; cancelled {
+		delete(w.early, key)
 		code = wire.CodeCancelled
 	}
 	if code == wire.CodeOK {
-		a.running[key] = t
+		w.running[key] = t
 		a.bodies += int64(d.Size)
-		a.attempt.Add(1)
+		a.attempts.Add(1)
 	}
 	a.mu.Unlock()
 	t.open()
 	if code != wire.CodeOK {
-		a.metrics.refused.WithLabelValues(code.String()).Inc()
+		w.metrics.refused.WithLabelValues(code.String()).Inc()
 		end := &wire.End{Code: code}
 		t.stream.end(end)
 		if code == wire.CodeCancelled {
-			a.finished(t, end)
+			w.finished(t, end)
 		}
 		t.cancel(nil)
 		return
@@ -122,27 +107,28 @@ func (a *Adapter) admit(d *wire.Dispatch, reply string) {
 }
 
 // refusal tells why a dispatch is not taken. The lock is held.
-func (a *Adapter) refusal(d *wire.Dispatch) wire.Code {
+func (w *worker) refusal(d *wire.Dispatch) wire.Code {
+	state := w.says()
 	switch {
-	case a.draining:
+	case w.a.draining:
 		return wire.CodeDraining
-	case a.life == nil || a.life.instance != d.Instance:
+	case w.life == nil || w.life.instance != d.Instance:
 		return wire.CodeStale
-	case a.state == wire.Draining:
+	case state == wire.Draining:
 		return wire.CodeDraining
-	case a.state != wire.Ready:
+	case state != wire.Ready:
 		return wire.CodeEngineDown
-	case len(a.running) >= a.life.info.MaxRunning, a.bodies+int64(d.Size) > a.cfg.MaxBodies:
+	case len(w.running) >= w.life.info.MaxRunning, w.a.bodies+int64(d.Size) > w.a.cfg.MaxBodies:
 		return wire.CodeBusy
 	}
 	return wire.CodeOK
 }
 
 // part adds to a body that comes in pieces.
-func (a *Adapter) part(p *wire.Part, reply string) {
-	a.mu.Lock()
-	t := a.running[streamKey{p.Gateway, p.Stream}]
-	a.mu.Unlock()
+func (w *worker) part(p *wire.Part, reply string) {
+	w.a.mu.Lock()
+	t := w.running[streamKey{p.Gateway, p.Stream}]
+	w.a.mu.Unlock()
 	if t == nil || t.d.Instance != p.Instance {
 		return // given up; its gateway hears it by other ways
 	}
@@ -150,18 +136,18 @@ func (a *Adapter) part(p *wire.Part, reply string) {
 }
 
 // done forgets an attempt.
-func (a *Adapter) done(t *attempt) {
-	a.mu.Lock()
-	delete(a.running, streamKey{t.d.Gateway, t.d.Stream})
-	a.bodies -= int64(t.d.Size)
-	a.mu.Unlock()
-	a.attempt.Done()
+func (w *worker) done(t *attempt) {
+	w.a.mu.Lock()
+	delete(w.running, streamKey{t.d.Gateway, t.d.Stream})
+	w.a.bodies -= int64(t.d.Size)
+	w.a.mu.Unlock()
+	w.a.attempts.Done()
 }
 
-// control hears cancels, acknowledgements and questions.
-func (a *Adapter) control(msg *nats.Msg) {
+// control hears cancels, acknowledgements, questions and orders.
+func (w *worker) control(msg *nats.Msg) {
 	if wire.IsJSON(msg.Data) {
-		a.ask(msg)
+		w.ask(msg)
 		return
 	}
 	kind, err := wire.KindOf(msg.Data)
@@ -171,15 +157,15 @@ func (a *Adapter) control(msg *nats.Msg) {
 	switch kind {
 	case wire.KindCancel:
 		if c, err := wire.ParseCancel(msg.Data); err == nil {
-			a.cancel(c)
+			w.cancel(c)
 		}
 	case wire.KindAck:
 		if ack, err := wire.ParseAck(msg.Data); err == nil {
-			a.out.acked(ack.Gateway, ack.Through)
+			w.out.acked(ack.Gateway, ack.Through)
 		}
 	case wire.KindResend:
 		if r, err := wire.ParseResend(msg.Data); err == nil {
-			a.out.resend(r)
+			w.out.resend(r)
 		}
 	}
 }
@@ -190,15 +176,24 @@ const (
 	earlyFor   = 10 * time.Second
 )
 
-func (a *Adapter) cancel(c wire.Cancel) {
+// errCancelled is the cause that ends an attempt whose gateway gave it up.
+var errCancelled = errors.New("cancelled by the gateway")
+
+// cancel ends an attempt: at once when its gateway gave it up, as the engine ends it when the client asked for that by
+// another request.
+func (w *worker) cancel(c wire.Cancel) {
 	key := streamKey{c.Gateway, c.Stream}
-	a.mu.Lock()
-	t := a.running[key]
-	if t == nil && len(a.early) < earlyBound {
-		a.early[key] = time.Now()
+	w.a.mu.Lock()
+	t := w.running[key]
+	if t == nil && len(w.early) < earlyBound {
+		w.early[key] = time.Now()
 	}
-	a.mu.Unlock()
-	a.out.forget(key) // nobody will ask for its frames again
+	w.a.mu.Unlock()
+	if t != nil && c.Code == wire.CodeAborted {
+		t.abortSoftly()
+		return
+	}
+	w.out.forget(key) // nobody will ask for its frames again
 	if t != nil {
 		t.cancel(errCancelled)
 	}
@@ -208,33 +203,11 @@ func (a *Adapter) cancel(c wire.Cancel) {
 func (a *Adapter) forgetEarly(now time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for key, at := range a.early {
-		if now.Sub(at) > earlyFor {
-			delete(a.early, key)
+	for _, w := range a.workers {
+		for key, at := range w.early {
+			if now.Sub(at) > earlyFor {
+				delete(w.early, key)
+			}
 		}
-	}
-}
-
-// errCancelled is the cause that ends an attempt whose gateway gave it up.
-var errCancelled = errors.New("cancelled by the gateway")
-
-func (a *Adapter) ask(msg *nats.Msg) {
-	var q wire.Ask
-	if json.Unmarshal(msg.Data, &q) != nil || q.Op != wire.OpInfo || msg.Reply == "" {
-		return
-	}
-	a.mu.Lock()
-	l := a.life
-	a.mu.Unlock()
-	if l != nil {
-		a.publish(msg.Reply, l.doc)
-	}
-}
-
-// roll hears "who is there?".
-func (a *Adapter) roll(*nats.Msg) {
-	select {
-	case a.called <- struct{}{}:
-	default:
 	}
 }

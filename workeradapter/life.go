@@ -23,8 +23,8 @@ const failuresAllowed = 3
 func (a *Adapter) watch(ctx context.Context) {
 	tick := time.NewTicker(a.cfg.Probe)
 	defer tick.Stop()
-	suspected := false
-	for failures := 0; ; {
+	v := vigil{a: a}
+	for failures, suspected := 0, false; ; {
 		err := a.engine.healthy(ctx, a.cfg.ProbeTimeout)
 		if ctx.Err() != nil {
 			return
@@ -32,7 +32,7 @@ func (a *Adapter) watch(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
-			if err := a.engineUp(ctx); err != nil && ctx.Err() == nil {
+			if err := v.up(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				a.cfg.Log.Warn("engine healthy but not understood", "worker", a.cfg.Name, "error", err)
 			}
 			if suspected {
@@ -40,12 +40,12 @@ func (a *Adapter) watch(ctx context.Context) {
 			}
 		case refused(err):
 			a.lost.Store(true)
-			a.engineDown(err)
+			v.down(err)
 		case isStatus(err):
 			failures = 0
-			a.engineLeaves(err)
+			v.leaves(err)
 		case failures+1 >= failuresAllowed:
-			a.engineDown(err)
+			v.down(err)
 		default:
 			failures++
 		}
@@ -54,6 +54,8 @@ func (a *Adapter) watch(ctx context.Context) {
 			suspected = false
 		case <-a.suspect:
 			suspected = true
+		case <-a.changed:
+			v.described = time.Time{}
 		case <-ctx.Done():
 			return
 		}
@@ -71,116 +73,180 @@ func isNotFound(err error) bool {
 }
 
 // suspectEngine asks for a probe now.
-func (a *Adapter) suspectEngine() {
+func (a *Adapter) suspectEngine() { poke(a.suspect) }
+
+// engineChanged asks for a description now.
+func (a *Adapter) engineChanged() { poke(a.changed) }
+
+func poke(c chan struct{}) {
 	select {
-	case a.suspect <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// engineUp begins a life when there is none, the engine's process has ended since, or it is not what it was. One that was
+// A vigil is what watch knows from probe to probe.
+type vigil struct {
+	a         *Adapter
+	seen      *description // what the workers' lives are those of; nil before the engine was seen
+	described time.Time    // when it last said so
+	damper    damper
+}
+
+// up begins new lives when there are none, the engine's process has ended since, or it is not what it was. One that was
 // only silent for a while has its cache still.
-func (a *Adapter) engineUp(ctx context.Context) error {
-	a.mu.Lock()
-	old := a.life
-	alive := old != nil && a.state == wire.Ready
-	a.mu.Unlock()
-	if alive && time.Since(old.described) < a.cfg.Describe {
+func (v *vigil) up(ctx context.Context, now time.Time) error {
+	a := v.a
+	alive := v.state() == wire.Ready
+	if alive && now.Sub(v.described) < a.cfg.Describe {
+		return nil
+	}
+	if wait := v.damper.wait(now); !alive && v.seen != nil && wait > 0 {
+		a.cfg.Log.Debug("engine is back too soon", "worker", a.cfg.Name, "wait", wait)
 		return nil
 	}
 	lost := a.lost.Swap(false)
-	info, start, err := a.engine.describe(ctx)
+	d, err := a.engine.describe(ctx)
 	if err != nil {
 		a.lost.CompareAndSwap(false, lost)
 		return err
 	}
-	info.Worker, info.Instance, info.Region = a.cfg.Name, wire.NewInstance(), a.cfg.Region
-	info.AdapterVersion, info.WireVersion = a.cfg.Version, wire.Version
-	info.MaxRunning = min(cmp.Or(a.cfg.MaxRunning, info.MaxRunning, 256), wire.MaxLeases)
-	info.MaxPayload = a.cfg.Bus.Bulk.MaxPayload()
-	if old != nil && !lost && old.start == start && old.same(info) {
-		old.described = time.Now()
-		if !alive {
-			a.setState(wire.Ready)
-			a.cfg.Log.Info("engine ready again", "worker", a.cfg.Name, "engine", info.Engine)
+	d.complete(a)
+	if v.seen != nil && !lost && v.seen.sameLife(d) {
+		err = v.keep(d)
+	} else {
+		err = v.begin(ctx, d)
+	}
+	if err == nil {
+		v.described = now
+	}
+	return err
+}
+
+// begin gives every rank of the engine a new life.
+func (v *vigil) begin(ctx context.Context, d *description) error {
+	a, before := v.a, v.a.roster()
+	workers, err := v.staff(ctx, d)
+	for _, w := range workers {
+		if err == nil {
+			err = w.begin(d.of(w, wire.NewInstance()))
 		}
-		return nil
 	}
-	l := &life{instance: info.Instance, info: info, start: start, described: time.Now()}
-	if l.doc, l.hash, err = info.Encode(); err != nil {
-		return err
-	}
-	if _, err := wire.ParseWorkerInfo(l.doc); err != nil {
-		return err // nobody would take it in
-	}
-	if l.stop, err = a.work(l); err != nil {
+	if err != nil {
+		for _, w := range workers {
+			if !slices.Contains(before, w) { // nobody has heard of it
+				w.retire(wire.CodeStale)
+			}
+		}
 		return err
 	}
 	a.mu.Lock()
-	a.life, a.state = l, wire.Ready
+	a.workers, a.state = workers, wire.Ready
 	a.mu.Unlock()
-	if old != nil {
-		old.stop()
+	for _, w := range before {
+		if !slices.Contains(workers, w) {
+			w.retire(wire.CodeStale)
+		}
 	}
-	a.cfg.Log.Info("engine ready", "worker", a.cfg.Name, "engine", info.Engine, "model", info.Pool, "kind", info.EngineKind,
-		"capacity_tokens", info.CapacityTokens, "page_size", info.PageSize, "max_running", info.MaxRunning)
+	a.loras.forget()
+	v.seen = d
+	a.cfg.Log.Info("engine ready", "worker", a.cfg.Name, "engine", d.info.Engine, "model", d.info.Pool, "kind", d.info.EngineKind, "ranks", len(workers),
+		"capacity_tokens", d.info.CapacityTokens, "page_size", d.info.PageSize, "max_running", d.info.MaxRunning)
 	a.beat()
 	return nil
 }
 
-// same tells whether an engine that describes itself so is the one of this life.
-func (l *life) same(info *wire.WorkerInfo) bool {
-	return bytes.Equal(lasting(l.info), lasting(info))
-}
-
-// lasting is what an engine says of itself without what changes from answer to answer: engines date their models anew
-// each time.
-func lasting(info *wire.WorkerInfo) []byte {
-	w := *info
-	w.Instance, w.Models = 0, slices.Clone(info.Models)
-	for i := range w.Models {
-		w.Models[i].Created = 0
+// keep goes on with the lives there are. What has changed without an end of them, such as the adapters that are loaded, is
+// registered anew.
+func (v *vigil) keep(d *description) error {
+	a := v.a
+	changed := !v.seen.same(d)
+	was := a.setState(wire.Ready)
+	if changed {
+		for _, w := range a.roster() {
+			if err := w.begin(d.of(w, w.alive().instance)); err != nil {
+				return err
+			}
+		}
+		v.seen = d
 	}
-	doc, _, err := w.Encode()
-	if err != nil {
-		return nil
+	if was != wire.Ready {
+		a.cfg.Log.Info("engine ready again", "worker", a.cfg.Name, "engine", d.info.Engine)
 	}
-	return doc
+	if changed || was != wire.Ready {
+		a.beat()
+	}
+	return nil
 }
 
-// setState changes what the worker says of itself, and says it.
-func (a *Adapter) setState(s wire.State) {
-	a.mu.Lock()
-	a.state = s
-	a.mu.Unlock()
-	a.beat()
+// staff finds the workers for the engine's ranks: those that are there, and new ones. It returns those that it has found
+// with an error too.
+func (v *vigil) staff(ctx context.Context, d *description) (workers []*worker, err error) {
+	a := v.a
+	for rank := range d.info.DPSize {
+		name := a.cfg.Name
+		if d.info.DPSize > 1 {
+			name = fmt.Sprintf("%s-r%d", a.cfg.Name, rank)
+		}
+		at := slices.IndexFunc(a.roster(), func(w *worker) bool { return w.name == name })
+		if at >= 0 {
+			workers = append(workers, a.roster()[at])
+			continue
+		}
+		if name != a.cfg.Name {
+			if err := a.claim(ctx, name); err != nil {
+				return workers, err
+			}
+		}
+		w, err := a.newWorker(name, rank)
+		if err != nil {
+			return workers, err
+		}
+		workers = append(workers, w)
+	}
+	return workers, nil
 }
 
-// engineLeaves says that the worker takes nothing new. What runs goes on: an engine that was asked to stop finishes it.
-func (a *Adapter) engineLeaves(err error) {
+func (v *vigil) state() wire.State {
+	v.a.mu.Lock()
+	defer v.a.mu.Unlock()
+	return v.a.state
+}
+
+// setState changes what is said of the engine, and tells what was said before.
+func (a *Adapter) setState(s wire.State) (was wire.State) {
 	a.mu.Lock()
-	was := a.state
-	a.mu.Unlock()
-	if was == wire.Ready {
-		a.cfg.Log.Warn("engine takes nothing new", "worker", a.cfg.Name, "error", err)
-		a.setState(wire.Draining)
+	defer a.mu.Unlock()
+	was, a.state = a.state, s
+	return was
+}
+
+// leaves says that the workers take nothing new. What runs goes on: an engine that was asked to stop finishes it.
+func (v *vigil) leaves(err error) {
+	if v.state() == wire.Ready {
+		v.a.cfg.Log.Warn("engine takes nothing new", "worker", v.a.cfg.Name, "error", err)
+		v.a.setState(wire.Draining)
+		v.damper.fell(time.Now())
+		v.a.beat()
 	}
 }
 
 // errEngineDown is the cause that ends attempts which an engine that stopped answering has not begun to answer.
 var errEngineDown = errors.New("the engine does not answer any more")
 
-// engineDown says that the worker takes nothing. Its subscription stays until the next life, so that what is on its way
+// down says that the workers take nothing. Their subscriptions stay until the next life, so that what is on its way
 // is answered with the truth.
-func (a *Adapter) engineDown(err error) {
+func (v *vigil) down(err error) {
+	a := v.a
 	a.mu.Lock()
 	was := a.state
 	a.state = wire.Down
-	known := a.life != nil
 	var waiting []*attempt
-	for _, t := range a.running {
-		if t.called && !t.begun.Load() {
-			waiting = append(waiting, t)
+	for _, w := range a.workers {
+		for _, t := range w.running {
+			if t.called && !t.begun.Load() {
+				waiting = append(waiting, t)
+			}
 		}
 	}
 	a.mu.Unlock()
@@ -189,32 +255,77 @@ func (a *Adapter) engineDown(err error) {
 	}
 	if was != wire.Down {
 		a.cfg.Log.Warn("engine down", "worker", a.cfg.Name, "error", err)
+		if was == wire.Ready {
+			v.damper.fell(time.Now())
+		}
 		a.beat()
-	} else if !known {
+	} else if v.seen == nil {
 		a.cfg.Log.Debug("waiting for the engine", "worker", a.cfg.Name, "error", err)
 	}
 }
 
-// endLife is the last word.
-func (a *Adapter) endLife(code wire.Code) {
+// retire ends all workers.
+func (a *Adapter) retire(code wire.Code) {
 	a.mu.Lock()
-	l := a.life
-	a.life, a.state = nil, wire.Down
+	workers := a.workers
+	a.workers, a.state = nil, wire.Down
 	a.mu.Unlock()
-	if l == nil {
-		return
+	for _, w := range workers {
+		w.retire(code)
 	}
-	l.stop()
-	g := wire.Gone{Stamp: a.stamp(), Worker: a.cfg.Name, Instance: l.instance, Code: code}
-	a.publish(a.event(l, wire.EventDown), g.AppendTo(nil))
 }
 
-// current is the life that a message for an instance belongs to.
-func (a *Adapter) current(n wire.Instance) (*life, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.life == nil || a.life.instance != n {
-		return nil, fmt.Errorf("instance %s is no more", n)
+// A description is what an engine says of itself.
+type description struct {
+	info  wire.WorkerInfo // of no worker in particular
+	start string          // tells starts of the engine apart, where it tells
+}
+
+// complete adds what the operator says.
+func (d *description) complete(a *Adapter) {
+	d.info.Region, d.info.Adapter = a.cfg.Region, a.identity.Load().Adapter
+	d.info.AdapterVersion, d.info.WireVersion = a.cfg.Version, wire.Version
+	d.info.MaxRunning = min(cmp.Or(a.cfg.MaxRunning, d.info.MaxRunning, defaultRunning), wire.MaxLeases)
+	d.info.MaxPayload = a.cfg.Bus.Bulk.MaxPayload()
+	d.info.DPSize = min(max(1, d.info.DPSize), maxRanks)
+	d.info.Models = a.cfg.models(d.info.Models, a.cfg.Log)
+}
+
+const (
+	defaultRunning = 256 // attempts, where the engine does not tell
+	maxRanks       = 256
+)
+
+// of is the registration of one worker's life.
+func (d *description) of(w *worker, n wire.Instance) *wire.WorkerInfo {
+	info := d.info
+	info.Worker, info.Instance, info.DPRank = w.name, n, w.rank
+	return &info
+}
+
+// same tells whether an engine that describes itself so has nothing new.
+func (d *description) same(e *description) bool { return bytes.Equal(d.said(false), e.said(false)) }
+
+// sameLife tells whether its cache must be there still.
+func (d *description) sameLife(e *description) bool {
+	return d.start == e.start && bytes.Equal(d.said(true), e.said(true))
+}
+
+// said is the description without what changes from answer to answer: engines date their models anew each time. What
+// lasts for a life is all of it but the names of models beside the base's: adapters come and go.
+func (d *description) said(life bool) []byte {
+	info := d.info
+	info.Models = slices.Clone(info.Models)
+	if life {
+		info.Models = info.Models[:1]
 	}
-	return a.life, nil
+	for i := range info.Models {
+		info.Models[i].Created = 0
+	}
+	info.Worker = "-"
+	doc, _, err := info.Encode()
+	if err != nil {
+		return nil
+	}
+	return doc
 }

@@ -38,7 +38,7 @@ func newSiteOn(t testing.TB, hub *testkit.Hub, prepare func(*testkit.Engine, *wo
 	s.gateway = testkit.NewGateway(t, s.hub, "g")
 	cfg := workeradapter.Config{
 		Bus: s.hub.Connect(t, "worker", "w"), Engine: s.engine.URL(), Name: "w", Registry: s.reg,
-		Beat: 100 * time.Millisecond, Probe: 100 * time.Millisecond, DrainTimeout: 10 * time.Second,
+		Beat: 100 * time.Millisecond, Probe: 100 * time.Millisecond, ClaimWait: 20 * time.Millisecond, DrainTimeout: 10 * time.Second,
 		GatewayTimeout: testkit.Patience, // tests of a silent gateway set it; others must not depend on the machine's speed
 	}
 	if prepare != nil {

@@ -16,6 +16,7 @@ type metrics struct {
 	messages  prometheus.Counter
 	resent    prometheus.Counter
 	full      prometheus.Counter
+	all       []prometheus.Collector
 }
 
 // newMetrics registers the figures of one worker; several adapters of a process differ by the label.
@@ -40,6 +41,14 @@ func newMetrics(reg prometheus.Registerer, worker string) *metrics {
 		resent:    counter("resent_frames_total", "Frames sent again."),
 		full:      counter("window_full_total", "Times that the reading of an engine stream had to wait for the client."),
 	}
-	reg.MustRegister(m.attempts, m.refused, m.running, m.firstByte, m.total, m.prompt, m.cached, m.output, m.aborts, m.frames, m.messages, m.resent, m.full)
+	m.all = []prometheus.Collector{m.attempts, m.refused, m.running, m.firstByte, m.total, m.prompt, m.cached, m.output, m.aborts, m.frames, m.messages, m.resent, m.full}
+	reg.MustRegister(m.all...)
 	return m
+}
+
+// unregister takes the figures of a worker that has left out of the registry.
+func (m *metrics) unregister(reg prometheus.Registerer) {
+	for _, c := range m.all {
+		reg.Unregister(c)
+	}
 }

@@ -15,7 +15,7 @@ import (
 // outboxes are the ways back to the gateways. The frames that are ready for one gateway leave in one message; nothing
 // waits for a timer.
 type outboxes struct {
-	a     *Adapter
+	w     *worker
 	inbox string // where gateways answer pings; the last token names the outbox
 	bound int    // bytes of a message
 	piece int    // bytes of a data frame: it fits a message
@@ -25,8 +25,8 @@ type outboxes struct {
 	all map[string]*outbox // by out subject
 }
 
-func newOutboxes(a *Adapter) *outboxes {
-	return &outboxes{a: a, all: make(map[string]*outbox), piece: dataPiece}
+func newOutboxes(w *worker) *outboxes {
+	return &outboxes{w: w, all: make(map[string]*outbox), piece: dataPiece}
 }
 
 // An outbox sends to one gateway (and shard). It lives while it has streams.
@@ -73,7 +73,7 @@ type sender struct {
 // open makes the outgoing side of an attempt. It is forgotten when the gateway has consumed its end, or says that it
 // does not know it.
 func (o *outboxes) open(d *wire.Dispatch, lost func(error)) *sender {
-	subject := o.a.cfg.Subjects.Out(d.Gateway, o.a.cfg.Name, int(d.Shard))
+	subject := o.w.a.cfg.Subjects.Out(d.Gateway, o.w.name, int(d.Shard))
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	box := o.all[subject]
@@ -134,7 +134,7 @@ func (s *sender) wait(ctx context.Context) error {
 			return nil
 		}
 		if !said {
-			s.box.o.a.metrics.full.Inc()
+			s.box.o.w.metrics.full.Inc()
 			said = true
 		}
 		select {
@@ -170,12 +170,12 @@ func (s *sender) acked(through uint64) {
 func (b *outbox) append(n wire.Instance, f *wire.Frame) {
 	last := len(b.pending) - 1
 	if last < 0 || b.pending[last].reply != "" || b.instance != n || len(b.pending[last].msg)+len(f.Data)+wire.FrameOverhead > b.o.bound {
-		b.pending = append(b.pending, outgoing{msg: wire.AppendFrames(make([]byte, 0, 512), b.o.a.cfg.Name, n)})
+		b.pending = append(b.pending, outgoing{msg: wire.AppendFrames(make([]byte, 0, 512), b.o.w.name, n)})
 		b.instance = n
 		last++
 	}
 	b.pending[last].msg = wire.AppendFrame(b.pending[last].msg, f)
-	b.o.a.metrics.frames.Inc()
+	b.o.w.metrics.frames.Inc()
 }
 
 // flush publishes what is pending; whoever comes while that goes on leaves its frames to the one who is at it. It takes
@@ -191,8 +191,8 @@ func (b *outbox) flush() {
 		b.pending = nil
 		b.mu.Unlock()
 		for _, m := range out {
-			b.o.a.cfg.Bus.Tokens.PublishRequest(b.subject, m.reply, m.msg) //nolint:errcheck // the bus is away: the gateway will ask for what is missing
-			b.o.a.metrics.messages.Inc()
+			b.o.w.a.cfg.Bus.Tokens.PublishRequest(b.subject, m.reply, m.msg) //nolint:errcheck // the bus is away: the gateway will ask for what is missing
+			b.o.w.metrics.messages.Inc()
 		}
 		b.mu.Lock()
 	}
@@ -243,7 +243,7 @@ func (o *outboxes) resend(r wire.Resend) {
 	for i := range s.kept {
 		if s.kept[i].Seq >= r.From {
 			b.append(s.instance, &s.kept[i])
-			o.a.metrics.resent.Inc()
+			o.w.metrics.resent.Inc()
 		}
 	}
 	b.flush()
@@ -260,10 +260,10 @@ func (o *outboxes) forget(key streamKey) {
 
 // listen hears the answers to pings.
 func (o *outboxes) listen() (*nats.Subscription, error) {
-	o.inbox = o.a.cfg.Bus.Tokens.NewInbox()
-	o.bound = min(wire.MaxPart, int(o.a.cfg.Bus.Tokens.MaxPayload()))
+	o.inbox = o.w.a.cfg.Bus.Tokens.NewInbox()
+	o.bound = min(wire.MaxPart, int(o.w.a.cfg.Bus.Tokens.MaxPayload()))
 	o.piece = min(dataPiece, max(o.bound-2<<10, o.bound/2)) // beside a worker's name and a frame's head
-	sub, err := o.a.cfg.Bus.Tokens.Subscribe(o.inbox+".*", o.pong)
+	sub, err := o.w.a.cfg.Bus.Tokens.Subscribe(o.inbox+".*", o.pong)
 	if err != nil {
 		return nil, fmt.Errorf("worker: listen for pongs: %w", err)
 	}
@@ -312,10 +312,10 @@ func (b *outbox) ping(now time.Time) {
 	pings := make(map[wire.Instance]*wire.Ping) // a ping speaks for one life; streams of an earlier one may still be here
 	var lost []*sender
 	b.mu.Lock()
-	if !b.o.a.cfg.Bus.Tokens.IsConnected() {
+	if !b.o.w.a.cfg.Bus.Tokens.IsConnected() {
 		b.answered = now // the silence is ours: the gateway has as long again once the bus is back
 	}
-	gone := now.Sub(b.answered) > b.o.a.cfg.GatewayTimeout+pingEvery
+	gone := now.Sub(b.answered) > b.o.w.a.cfg.GatewayTimeout+pingEvery
 	for id, s := range b.streams {
 		if gone || !s.ended.IsZero() && now.Sub(s.ended) > endKept {
 			lost = append(lost, s)
@@ -324,7 +324,7 @@ func (b *outbox) ping(now time.Time) {
 		}
 		p := pings[s.instance]
 		if p == nil {
-			p = &wire.Ping{Worker: b.o.a.cfg.Name, Instance: s.instance}
+			p = &wire.Ping{Worker: b.o.w.name, Instance: s.instance}
 			pings[s.instance] = p
 		}
 		if len(p.Sent) < wire.MaxStreams {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/radixbus/radixbus/internal/jsonscan"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -35,7 +36,7 @@ type relay struct {
 	first time.Time // when the first event, or the whole answer, was there
 	begun bool      // the head has been sent
 	fault *fault    // an error inside the answer
-	done  bool      // [DONE] has come
+	done  bool      // the stream's last document has come
 }
 
 // run relays the answer and returns its end.
@@ -58,7 +59,7 @@ func (r *relay) sendHead(status int, contentType string) {
 // send passes bytes on, as fast as the client takes them. An attempt that was given up has nobody to read it.
 func (r *relay) send(b []byte) {
 	for len(b) > 0 && r.t.ctx.Err() == nil && r.t.stream.wait(r.t.ctx) == nil {
-		n := min(len(b), r.t.a.out.piece)
+		n := min(len(b), r.t.w.out.piece)
 		r.t.stream.data(b[:n:n])
 		b = b[n:]
 	}
@@ -81,7 +82,7 @@ func (r *relay) end(code wire.Code) wire.End {
 func (r *relay) saw() {
 	if r.first.IsZero() {
 		r.first = time.Now()
-		r.t.a.metrics.firstByte.Observe(r.first.Sub(r.t.calledAt).Seconds())
+		r.t.w.metrics.firstByte.Observe(r.first.Sub(r.t.calledAt).Seconds())
 	}
 }
 
@@ -123,11 +124,8 @@ func (r *relay) whole() wire.End {
 	}
 	r.saw()
 	if len(doc) < wholeBound {
-		if !json.Valid(doc) {
-			return r.refuse(&fault{status: http.StatusBadGateway, text: errorText(doc)}, nil, "")
-		}
-		if f := r.told.read(doc); f != nil { // an aborted or failed request answers 200
-			return r.refuse(f, envelope(f), "application/json")
+		if f, own := r.judge(doc, contentType); f != nil {
+			return r.refuse(f, own, "application/json")
 		}
 		if r.t.hidesDetails(r.info) {
 			doc = without(doc, "sglext")
@@ -149,6 +147,22 @@ func (r *relay) whole() wire.End {
 			return r.end(wire.CodeEngineBroke)
 		}
 	}
+}
+
+// judge finds what is wrong with a whole answer, and the document of it that the client may see. What an engine keeps, and
+// what is no JSON by its own word, is passed on as it is.
+func (r *relay) judge(doc []byte, contentType string) (f *fault, own []byte) {
+	generates := r.t.route.Dialect != surface.Plain
+	switch {
+	case r.t.route.Kind == surface.Kept, !generates && !strings.Contains(contentType, "json"):
+		return nil, nil
+	case !json.Valid(doc):
+		return &fault{status: http.StatusBadGateway, text: errorText(doc)}, nil
+	}
+	if f := r.told.read(doc); f != nil && generates { // an aborted or failed request answers 200
+		return f, envelope(f)
+	}
+	return nil, nil
 }
 
 // events relays a stream: whole events, verbatim but for what we asked for ourselves.
@@ -177,7 +191,9 @@ func (r *relay) events() wire.End {
 		case err == nil:
 		case r.t.ctx.Err() != nil:
 			return r.end(wire.CodeCancelled)
-		default: // the end, or the connection's: without [DONE] both mean that the engine broke off
+		case err == io.EOF && r.t.route.Dialect == surface.Plain: // a stream of no kind that we know the end of
+			return r.end(wire.CodeOK)
+		default: // the end, or the connection's: without its last document both mean that the engine broke off
 			return r.end(wire.CodeEngineBroke)
 		}
 	}
@@ -256,22 +272,27 @@ func (r *relay) event(event []byte) (pass bool, replaced []byte) {
 	if !ok {
 		return true, nil // a comment, or a field that is not ours to read
 	}
+	kind := kindOf(r.t.route.Dialect, data)
 	first := r.first.IsZero()
-	r.saw()
-	if string(data) == "[DONE]" {
-		r.done = true
+	if kind != preamble {
+		r.saw()
+	}
+	if r.done = kind == closing; string(data) == "[DONE]" {
 		return true, nil
 	}
 	if first && !json.Valid(data) {
 		r.fault = &fault{status: http.StatusBadGateway, text: errorText(data)}
 		return false, nil
 	}
-	if !interesting(data) {
+	if kind == plainDocument {
 		return true, nil
 	}
 	before := r.told
 	if f := r.told.read(data); f != nil {
-		r.fault = f
+		if r.begun && (r.t.route.Dialect == surface.Anthropic || r.t.route.Dialect == surface.Responses) {
+			return true, nil // these have events of their own for it
+		}
+		r.fault, r.done = f, false
 		return false, nil
 	}
 	if r.told.bare { // no choices: the usage or the details that somebody asked for

@@ -15,26 +15,31 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // unsent is an adapter whose bus takes everything and brings nothing: what is sent is read from the kept frames.
-func unsent(t testing.TB) *Adapter {
+func unsent(t testing.TB) *worker {
 	t.Helper()
 	nc := new(nats.Conn) // publishing on it is an error, as on a bus that is away
 	a, err := New(Config{Bus: &bus.Bus{Control: nc, Tokens: nc, Bulk: nc}, Engine: "http://127.0.0.1:1", Name: "w", Registry: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	a.runCtx = context.Background()
+	w := &worker{a: a, name: "w", metrics: newMetrics(prometheus.NewRegistry(), "w"), running: make(map[streamKey]*attempt), early: make(map[streamKey]time.Time)}
+	w.out = newOutboxes(w)
+	return w
 }
 
 // relayOf makes the relay of a stream that reads from body.
-func relayOf(t testing.TB, a *Adapter, body io.Reader, flags wire.Flags, cacheReport bool) *relay {
+func relayOf(t testing.TB, w *worker, body io.Reader, flags wire.Flags, cacheReport bool) *relay {
 	t.Helper()
 	d := &wire.Dispatch{Request: wire.NewRequestID(), Attempt: 1, Instance: 7, Stream: 1, Gateway: "g", Pool: "m", Path: "/v1/chat/completions", Window: wire.StreamWindow, Flags: flags | wire.FlagStream}
-	at := &attempt{a: a, d: d, calledAt: time.Now()}
-	at.ctx, at.cancel = context.WithCancelCause(t.Context())
+	d.Method = "POST"
+	at := newAttempt(w, d, "")
+	at.calledAt = time.Now()
 	at.open()
 	at.stream.window = 1 << 30
 	resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(body)}
@@ -90,15 +95,18 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// FuzzRelay relays anything as an engine's stream, cut anywhere. It never panics; what comes out is a subsequence of
-// the stream's whole events, with one head in front at most; a stream without [DONE] has not ended well; and where
-// it was cut makes no difference to a stream without errors.
+// FuzzRelay relays anything as an engine's stream, in any dialect, cut anywhere. It never panics; what comes out is a
+// subsequence of the stream's whole events, with one head in front at most; a stream without its last document has not
+// ended well; and where it was cut makes no difference to a stream without errors.
 func FuzzRelay(f *testing.F) {
-	f.Add([]byte("data: {\"choices\":[{\"delta\":{}}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n"), []byte{0, 1, 2}, true)
-	f.Add([]byte(": c\r\n\r\ndata: {\"error\":{\"message\":\"x\",\"code\":400}}\r\n\r\ndata: [DONE]\r\n\r\n"), []byte{9}, false)
-	f.Add([]byte("\n\n\n\r\n\r\ndata:\n\ndata: {\"sglext\":{\"cached_tokens_details\":{\"device\":1}},\"choices\":[]}\n\ndata: [DONE]\n\nmore\n\n"), []byte{}, true)
-	f.Add([]byte("data: {\"meta_info\":{\"finish_reason\":{\"type\":\"abort\",\"status_code\":503,\"message\":\"\\ud800\"}}}\n\n"), []byte{255, 0}, true)
-	a := unsent(f)
+	f.Add([]byte("data: {\"choices\":[{\"delta\":{}}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":3}}\n\ndata: [DONE]\n\n"), []byte{0, 1, 2}, true, uint8(0))
+	f.Add([]byte(": c\r\n\r\ndata: {\"error\":{\"message\":\"x\",\"code\":400}}\r\n\r\ndata: [DONE]\r\n\r\n"), []byte{9}, false, uint8(1))
+	f.Add([]byte("\n\n\n\r\n\r\ndata:\n\ndata: {\"sglext\":{\"cached_tokens_details\":{\"device\":1}},\"choices\":[]}\n\ndata: [DONE]\n\nmore\n\n"), []byte{}, true, uint8(2))
+	f.Add([]byte("data: {\"meta_info\":{\"finish_reason\":{\"type\":\"abort\",\"status_code\":503,\"message\":\"\\ud800\"}}}\n\n"), []byte{255, 0}, true, uint8(2))
+	f.Add([]byte("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\nevent: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\",\"message\":\"x\"}}\n\n"), []byte{30}, true, uint8(3))
+	f.Add([]byte("data: {\"type\":\"response.created\"}\n\ndata: {\"type\":\"response.output_text.delta\"}\n\ndata: {\"type\":\"response.failed\",\"response\":{\"error\":{\"code\":\"server_error\"}}}\n\n"), []byte{1}, true, uint8(4))
+	w := unsent(f)
+	paths := []string{"/v1/chat/completions", "/v1/completions", "/generate", "/v1/messages", "/v1/responses", "/v1/audio/transcriptions"}
 	relayed := func(t *testing.T, r *relay) (string, wire.End) {
 		end := r.events()
 		got, heads := sentBy(r)
@@ -112,11 +120,13 @@ func FuzzRelay(f *testing.F) {
 		if r.t.stream.end(&end); len(r.t.stream.kept) != n {
 			t.Fatal("two last frames")
 		}
-		a.out.forget(r.t.stream.key)
+		w.out.forget(r.t.stream.key)
 		return string(got), end
 	}
-	f.Fuzz(func(t *testing.T, stream, cuts []byte, cacheReport bool) {
-		r := relayOf(t, a, &chunks{bytes.Clone(stream), cuts, errors.New("cut")}, 0, cacheReport)
+	f.Fuzz(func(t *testing.T, stream, cuts []byte, cacheReport bool, path uint8) {
+		route := surface.Lookup("POST", paths[int(path)%len(paths)])
+		r := relayOf(t, w, &chunks{bytes.Clone(stream), cuts, errors.New("cut")}, 0, cacheReport)
+		r.t.route = route
 		got, end := relayed(t, r)
 		if r.done != (end.Code == wire.CodeOK) {
 			t.Fatalf("[DONE] has come: %v, and it ended as %v", r.done, end.Code)
@@ -146,7 +156,8 @@ func FuzzRelay(f *testing.F) {
 		if r.fault != nil {
 			return // whether it came before the client saw anything depends on the cuts
 		}
-		again := relayOf(t, a, iotest.OneByteReader(&chunks{bytes.Clone(stream), nil, io.EOF}), 0, cacheReport)
+		again := relayOf(t, w, iotest.OneByteReader(&chunks{bytes.Clone(stream), nil, io.ErrUnexpectedEOF}), 0, cacheReport)
+		again.t.route = route
 		if one, _ := relayed(t, again); one != got {
 			t.Fatalf("byte by byte: %q, in other pieces: %q", one, got)
 		}
@@ -155,8 +166,8 @@ func FuzzRelay(f *testing.F) {
 
 // BenchmarkRelayEvent relays one token's event of a chat from the engine's bytes to the message for the gateway.
 func BenchmarkRelayEvent(b *testing.B) {
-	a := unsent(b)
-	r := relayOf(b, a, nil, 0, true)
+	w := unsent(b)
+	r := relayOf(b, w, nil, 0, true)
 	event := []byte(`data: {"id":"5f0c1d2e","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"role":null,"content":" token","reasoning_content":null,"tool_calls":null},"logprobs":null,"finish_reason":null,"matched_stop":null}],"usage":null}` + "\n\n")
 	buf := make([]byte, 0, 8<<10)
 	b.SetBytes(int64(len(event)))
@@ -175,24 +186,22 @@ func BenchmarkRelayEvent(b *testing.B) {
 }
 
 func TestCancelledDispatchesLeaveNothingBehind(t *testing.T) {
-	a := unsent(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	a.runCtx = ctx
+	w := unsent(t)
+	w.a.workers = []*worker{w}
 	for i := range uint64(1000) { // refused: there is no engine
 		d := &wire.Dispatch{Attempt: 1, Instance: 7, Stream: i, Gateway: "g", Size: 1, Body: []byte("x")}
-		a.admit(d, "")
-		a.cancel(wire.Cancel{Gateway: "g", Stream: i})
+		w.admit(d, "")
+		w.cancel(wire.Cancel{Gateway: "g", Stream: i})
 	}
-	if attempts, bodies, streams := a.Held(); attempts != 0 || bodies != 0 || streams != 0 {
+	if attempts, bodies, streams := w.a.Held(); attempts != 0 || bodies != 0 || streams != 0 {
 		t.Errorf("%d attempts, %d bytes, %d streams", attempts, bodies, streams)
 	}
-	a.forgetEarly(time.Now().Add(2 * earlyFor))
-	if n := len(a.early); n != 0 {
+	w.a.forgetEarly(time.Now().Add(2 * earlyFor))
+	if n := len(w.early); n != 0 {
 		t.Errorf("%d cancels are remembered", n)
 	}
-	a.out.ping(time.Now())
-	if n := len(a.out.all); n != 0 {
+	w.out.ping(time.Now())
+	if n := len(w.out.all); n != 0 {
 		t.Errorf("%d ways to gateways that nobody uses", n)
 	}
 }

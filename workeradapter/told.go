@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/radixbus/radixbus/internal/wire"
 )
@@ -42,59 +43,62 @@ func (f *fault) code() wire.Code {
 	return wire.CodeEngineFault
 }
 
-// interesting tells whether a stream's document may hold more than text, without parsing it.
-func interesting(doc []byte) bool {
-	return bytes.Contains(doc[:min(len(doc), errorWithin)], []byte(`"error"`)) ||
-		has(doc, `"usage":`, '{') || has(doc, `"finish_reason":`, '{', '"') || bytes.Contains(doc, []byte(`"sglext"`))
-}
-
-// errorWithin is how far into a document "error" stands, as a key or as the value of "object", if it reports one.
-const errorWithin = 64
-
-// has tells whether key is followed by a value that begins with one of the bytes.
-func has(doc []byte, key string, begins ...byte) bool {
-	for at := 0; ; {
-		i := bytes.Index(doc[at:], []byte(key))
-		if i < 0 {
-			return false
-		}
-		at += i + len(key)
-		rest := bytes.TrimLeft(doc[at:], " ")
-		if len(rest) > 0 && bytes.IndexByte(begins, rest[0]) >= 0 {
-			return true
-		}
-	}
-}
-
 // document is the union of what engines answer, as far as it is read.
 type document struct {
+	Type    string          `json:"type"`
 	Object  string          `json:"object"`
-	Message string          `json:"message"`
+	Message json.RawMessage `json:"message"` // words, or Anthropic's message
 	Code    any             `json:"code"`
 	Error   json.RawMessage `json:"error"`
 	Choices *[]struct {
 		FinishReason *string `json:"finish_reason"`
 	} `json:"choices"`
-	Usage *struct {
-		Prompt     int64 `json:"prompt_tokens"`
-		Completion int64 `json:"completion_tokens"`
-		Details    *struct {
-			Cached *int64 `json:"cached_tokens"`
-		} `json:"prompt_tokens_details"`
-	} `json:"usage"`
-	Ext *struct {
+	Usage *usage `json:"usage"`
+	Ext   *struct {
 		Details *cacheDetails `json:"cached_tokens_details"`
 	} `json:"sglext"`
 	Metadata *struct {
 		Weights string `json:"weight_version"`
 	} `json:"metadata"`
-	Meta *metaInfo `json:"meta_info"`
+	Meta       *metaInfo `json:"meta_info"`
+	StopReason string    `json:"stop_reason"`
+	Delta      *struct {
+		StopReason string `json:"stop_reason"`
+	} `json:"delta"`
+	Status   string    `json:"status"`
+	Response *response `json:"response"`
+	Timings  *struct {
+		Cached *int64 `json:"cache_n"`
+	} `json:"timings"` // llama.cpp's
+}
+
+// usage is OpenAI's, in both of its spellings, and Anthropic's.
+type usage struct {
+	Prompt        *int64      `json:"prompt_tokens"`
+	Completion    *int64      `json:"completion_tokens"`
+	PromptDetails *cachedPart `json:"prompt_tokens_details"`
+	Input         *int64      `json:"input_tokens"`
+	Output        *int64      `json:"output_tokens"`
+	InputDetails  *cachedPart `json:"input_tokens_details"`
+	CacheRead     *int64      `json:"cache_read_input_tokens"` // beside input_tokens
+	CacheMade     *int64      `json:"cache_creation_input_tokens"`
+}
+
+type cachedPart struct {
+	Cached *int64 `json:"cached_tokens"`
 }
 
 type cacheDetails struct {
 	Device  int64 `json:"device"`
 	Host    int64 `json:"host"`
 	Storage int64 `json:"storage"`
+}
+
+// response is the object of the responses API.
+type response struct {
+	Status string          `json:"status"`
+	Error  json.RawMessage `json:"error"`
+	Usage  *usage          `json:"usage"`
 }
 
 // metaInfo is SGLang's own account of a request.
@@ -123,17 +127,24 @@ func (t *told) read(doc []byte) *fault {
 		return nil // not ours to judge: it is passed on as it is
 	}
 	switch {
-	case len(d.Error) > 0 && string(d.Error) != "null":
-		var inner struct {
-			Code any `json:"code"`
-		}
-		json.Unmarshal(d.Error, &inner) //nolint:errcheck // a plain string: no code
-		return &fault{status: statusOf(inner.Code), text: errorText(doc), doc: bytes.Clone(doc)}
+	case says(d.Error):
+		return &fault{status: statusOf(d.Error), text: errorText(doc), doc: bytes.Clone(doc)}
 	case d.Object == "error":
-		return &fault{status: statusOf(d.Code), text: clip(d.Message, textBound), doc: bytes.Clone(doc)}
+		return &fault{status: statusOf(doc), text: errorText(doc), doc: bytes.Clone(doc)}
+	case d.Response != nil && says(d.Response.Error):
+		return &fault{status: statusOf(d.Response.Error), text: errorText(d.Response.Error)}
 	case d.Meta != nil:
 		return t.readMeta(d.Meta)
 	}
+	t.readOpenAI(&d)
+	t.readOthers(&d)
+	return nil
+}
+
+// says tells whether a member is there and not null.
+func says(member json.RawMessage) bool { return len(member) > 0 && string(member) != "null" }
+
+func (t *told) readOpenAI(d *document) {
 	if d.Choices != nil {
 		t.bare = len(*d.Choices) == 0
 		for _, c := range *d.Choices {
@@ -142,21 +153,78 @@ func (t *told) read(doc []byte) *fault {
 			}
 		}
 	}
-	if d.Metadata != nil {
+	if d.Metadata != nil && d.Metadata.Weights != "" {
 		t.weights = d.Metadata.Weights
 	}
 	if d.Usage != nil {
 		t.usages++
-		t.prompt, t.completion = d.Usage.Prompt, d.Usage.Completion
-		if d.Usage.Details != nil && d.Usage.Details.Cached != nil {
-			t.cached, t.cachedKnown = *d.Usage.Details.Cached, true
-		}
+		t.readUsage(d.Usage)
 	}
 	if d.Ext != nil && d.Ext.Details != nil {
 		t.details++
 		t.cached, t.cachedKnown = d.Ext.Details.Device+d.Ext.Details.Host+d.Ext.Details.Storage, true
 	}
-	return nil
+	if d.Timings != nil && d.Timings.Cached != nil {
+		t.cached, t.cachedKnown = *d.Timings.Cached, true
+	}
+}
+
+// readOthers reads where Anthropic's messages and OpenAI's responses say the same.
+func (t *told) readOthers(d *document) {
+	if d.Type == "message_start" {
+		var m struct {
+			Usage *usage `json:"usage"`
+		}
+		if json.Unmarshal(d.Message, &m) == nil && m.Usage != nil {
+			t.readUsage(m.Usage)
+		}
+	}
+	if d.Response != nil && d.Response.Usage != nil {
+		t.readUsage(d.Response.Usage)
+	}
+	switch {
+	case d.StopReason != "":
+		t.finish = d.StopReason
+	case d.Delta != nil && d.Delta.StopReason != "":
+		t.finish = d.Delta.StopReason
+	case d.Response != nil && d.Response.Status != "":
+		t.finish = d.Response.Status
+	case d.Object == "response" && d.Status != "":
+		t.finish = d.Status
+	}
+}
+
+func (t *told) readUsage(u *usage) {
+	set := func(to *int64, from *int64) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	set(&t.prompt, u.Prompt)
+	set(&t.completion, u.Completion)
+	set(&t.completion, u.Output)
+	if u.Input != nil {
+		t.prompt = *u.Input + value(u.CacheRead) + value(u.CacheMade)
+	}
+	for _, cached := range []*int64{u.CacheRead, cachedOf(u.PromptDetails), cachedOf(u.InputDetails)} {
+		if cached != nil {
+			t.cached, t.cachedKnown = *cached, true
+		}
+	}
+}
+
+func cachedOf(p *cachedPart) *int64 {
+	if p == nil {
+		return nil
+	}
+	return p.Cached
+}
+
+func value(n *int64) int64 {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 // readMeta takes in the account of one prompt. Those of several add up; that of a request that was refused counts for
@@ -201,10 +269,36 @@ func (t *told) readBatch(doc []byte) *fault {
 	return nil
 }
 
-// statusOf reads an error code that may be a number, a string, or something else.
-func statusOf(code any) int {
-	if n, ok := code.(float64); ok && n >= 400 && n < 600 {
+// statuses are those of errors that tell a type and no number: Anthropic's, and OpenAI's in a response.
+var statuses = map[string]int{
+	"invalid_request_error": http.StatusBadRequest, "invalid_prompt": http.StatusBadRequest, "authentication_error": http.StatusUnauthorized,
+	"permission_error": http.StatusForbidden, "not_found_error": http.StatusNotFound, "request_too_large": http.StatusRequestEntityTooLarge,
+	"rate_limit_error": http.StatusTooManyRequests, "rate_limit_exceeded": http.StatusTooManyRequests, "overloaded_error": http.StatusServiceUnavailable,
+	"api_error": http.StatusInternalServerError,
+}
+
+// tooLong is how SGLang begins the words for a prompt that does not fit, which it calls a server's error in a response.
+const tooLong = "Input length ("
+
+// statusOf is the HTTP status that an error document stands for: by its number, by its type, or by its words.
+func statusOf(doc []byte) int {
+	var e struct {
+		Code    any    `json:"code"`
+		Type    string `json:"type"`
+		Message string `json:"message"`
+	}
+	json.Unmarshal(doc, &e) //nolint:errcheck // a plain string, say: it tells nothing
+	if n, ok := e.Code.(float64); ok && n >= 400 && n < 600 {
 		return int(n)
+	}
+	if strings.HasPrefix(e.Message, tooLong) {
+		return http.StatusBadRequest
+	}
+	if name, ok := e.Code.(string); ok && statuses[name] > 0 {
+		return statuses[name]
+	}
+	if statuses[e.Type] > 0 {
+		return statuses[e.Type]
 	}
 	return http.StatusBadGateway
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/surface"
 )
 
 // An Engine is an SGLang-like engine whose answers a test scripts.
@@ -25,6 +27,9 @@ type Engine struct {
 	health   int
 	openai   bool
 	info     map[string]any
+	owner    string // of the models
+	more     []string
+	own      map[string]http.HandlerFunc
 	requests []*Exchange
 	events   []string // what happened, in order
 	aborted  map[string]chan struct{}
@@ -33,7 +38,7 @@ type Engine struct {
 // NewEngine starts an engine that serves one model and answers nothing yet; see [Engine.Answer].
 func NewEngine(t testing.TB, model string) *Engine {
 	t.Helper()
-	e := &Engine{t: t, addr: "127.0.0.1:0", health: http.StatusOK, aborted: make(map[string]chan struct{})}
+	e := &Engine{t: t, addr: "127.0.0.1:0", health: http.StatusOK, owner: "test", own: make(map[string]http.HandlerFunc), aborted: make(map[string]chan struct{})}
 	e.info = map[string]any{
 		"served_model_name": model, "model_path": model, "version": "0.0-test", "page_size": 16, "dp_size": 1,
 		"max_total_num_tokens": 100_000, "max_running_requests": 64, "context_length": 8192,
@@ -102,6 +107,27 @@ func (e *Engine) PlainOpenAI() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.openai = true
+}
+
+// SetOwner sets owned_by of the models.
+func (e *Engine) SetOwner(owner string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owner = owner
+}
+
+// AddModel lists one more model, in the JSON of /v1/models.
+func (e *Engine) AddModel(doc string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.more = append(e.more, doc)
+}
+
+// Handle serves a route that is not inference. What happens there is among the events, as "POST /path".
+func (e *Engine) Handle(path string, h http.HandlerFunc) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.own[path] = h
 }
 
 // Requests are the inference requests so far.
@@ -194,7 +220,8 @@ func (x *Exchange) Hang() {
 
 func (e *Engine) serve(w http.ResponseWriter, r *http.Request) {
 	e.mu.Lock()
-	health, openai, script := e.health, e.openai, e.script
+	health, openai, script, owner, own := e.health, e.openai, e.script, e.owner, e.own[r.URL.Path]
+	more := strings.Join(append([]string{""}, e.more...), ",")
 	info, err := json.Marshal(e.info)
 	model := e.info["served_model_name"]
 	e.mu.Unlock()
@@ -202,12 +229,15 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	switch path := r.URL.Path; {
+	case own != nil:
+		e.happened(r.Method + " " + r.URL.RequestURI())
+		own(w, r)
 	case path == "/health" && health == 0:
 		<-r.Context().Done()
 	case path == "/health":
 		w.WriteHeader(health)
 	case path == "/v1/models":
-		fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","created":1700000000,"owned_by":"test","max_model_len":8192}]}`, model)
+		fmt.Fprintf(w, `{"object":"list","data":[{"id":%q,"object":"model","created":1700000000,"owned_by":%q,"max_model_len":8192}%s]}`, model, owner, more)
 	case openai && !strings.HasPrefix(path, "/v1/"):
 		http.NotFound(w, r)
 	case path == "/server_info":
@@ -216,7 +246,7 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, `{"weight_version":"v1"}`) //nolint:errcheck // the caller may be gone
 	case path == "/abort_request":
 		e.abort(r)
-	case path == "/v1/chat/completions", path == "/v1/completions", path == "/generate":
+	case surface.Lookup(r.Method, path) != nil:
 		e.exchange(w, r, script)
 	default:
 		e.happened("stray " + path)
@@ -248,8 +278,10 @@ func (e *Engine) exchange(w http.ResponseWriter, r *http.Request, script func(*E
 	aborted := make(chan struct{})
 	x := &Exchange{W: w, R: r, Body: body, Aborted: aborted, Gone: r.Context(), rc: http.NewResponseController(w)}
 	var rid string
-	if json.Unmarshal([]byte(x.Field("rid")), &rid) != nil {
-		rid = ""
+	for _, key := range []string{"rid", "request_id"} {
+		if named := x.Field(key); named != "" && json.Unmarshal([]byte(named), &rid) != nil {
+			rid = ""
+		}
 	}
 	e.mu.Lock()
 	e.requests = append(e.requests, x)

@@ -60,7 +60,7 @@ type WorkerInfo struct {
 const (
 	maxInfoBytes = 256 << 10
 	maxModels    = 1024
-	maxModelInfo = 16 << 10
+	MaxModelInfo = 16 << 10
 )
 
 // Encode gives the JSON form and its hash, the one that beats carry.
@@ -106,7 +106,7 @@ func (w *WorkerInfo) check() error {
 			break
 		}
 	}
-	if len(w.ModelInfo) > maxModelInfo {
+	if len(w.ModelInfo) > MaxModelInfo {
 		errs = append(errs, fmt.Errorf("%w: model info of %d bytes", ErrMalformed, len(w.ModelInfo)))
 	}
 	if len(w.Region) > MaxName || len(w.Engine) > MaxName || len(w.Adapter) > MaxName {

@@ -1,0 +1,201 @@
+package workeradapter
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/radixbus/radixbus/internal/jsonscan"
+	"github.com/radixbus/radixbus/internal/surface"
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// request makes the engine's request: the client's body with our edits, all other bytes as they came.
+func (t *attempt) request(body []byte, l *life) (*http.Request, error) {
+	if t.route == nil {
+		return nil, errors.New("no route for clients: " + t.d.Method + " " + t.d.Path)
+	}
+	switch {
+	case t.route.Empty && len(body) > 0:
+		return nil, errors.New("a body where there is none")
+	case !t.route.Empty && !t.route.Opaque:
+		var err error
+		if body, err = t.edited(body, l); err != nil {
+			return nil, err
+		}
+	}
+	req, err := http.NewRequest(t.d.Method, t.w.a.engine.base+t.d.Path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range t.d.Headers {
+		if forwarded[h.Name] && sendable(h.Value) {
+			req.Header.Set(h.Name, h.Value)
+		}
+	}
+	if !t.route.Empty && !t.route.Opaque && !strings.Contains(req.Header.Get("Content-Type"), "json") {
+		req.Header.Set("Content-Type", "application/json") // engines insist, and it is what the gateway has parsed
+	}
+	if l.info.DPSize > 1 {
+		req.Header.Set("X-Data-Parallel-Rank", strconv.Itoa(t.w.rank))
+	}
+	t.w.a.engine.authorize(req)
+	return req, nil
+}
+
+// forwarded are the headers of a request that its engine sees. Credentials are not among them.
+var forwarded = map[string]bool{
+	"Accept": true, "Content-Type": true, "Traceparent": true, "Tracestate": true, "X-Request-Id": true,
+	"Anthropic-Version": true, "Anthropic-Beta": true,
+}
+
+// sendable tells whether a header value can be sent: the HTTP client fails the whole request over one that cannot.
+func sendable(value string) bool {
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+}
+
+// edited is the body as the engine gets it.
+func (t *attempt) edited(body []byte, l *life) ([]byte, error) {
+	points := jsonscan.Points{Open: int(t.d.Open), Empty: t.d.Empty}
+	for _, p := range t.d.Points {
+		points.Members = append(points.Members, jsonscan.Member{Key: p.Key, KeyStart: int(p.KeyStart), Start: int(p.Start), End: int(p.End)})
+	}
+	var sets []jsonscan.Set
+	for _, e := range t.d.Edits {
+		sets = append(sets, jsonscan.Set{Key: e.Key, Value: e.Value})
+	}
+	for _, edit := range []func(body []byte, points jsonscan.Points, l *life) ([]jsonscan.Set, error){t.editModel, t.editName, t.editUsage} {
+		more, err := edit(body, points, l)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, more...)
+	}
+	return points.Apply(body, sets)
+}
+
+// member is a member of the body that the gateway has found; nil when it is absent.
+func member(body []byte, points jsonscan.Points, key string) []byte {
+	for _, m := range points.Members {
+		if m.Key == key && 0 <= m.Start && m.Start < m.End && m.End <= len(body) {
+			return body[m.Start:m.End]
+		}
+	}
+	return nil
+}
+
+// editModel puts the engine's own name of the model in place of what it is called here. SGLang takes any name for its base
+// model's, an adapter's own name too: that is told as base:adapter, or as lora_path where there is no model.
+func (t *attempt) editModel(body []byte, points jsonscan.Points, l *life) ([]jsonscan.Set, error) {
+	m := l.modelOf(t.d.Model)
+	if m == nil {
+		return nil, nil // a model that has gone meanwhile: the engine says so
+	}
+	key, name := "model", cmp.Or(m.Root, m.Name)
+	if sglang := l.info.EngineKind == kindSGLang; sglang && t.route.SGLang {
+		if key, name = "lora_path", lora(m); name == "" {
+			return nil, nil
+		}
+	} else if adapter := lora(m); sglang && adapter != "" {
+		name = l.info.Pool + ":" + adapter
+	}
+	var is string
+	if json.Unmarshal(member(body, points, key), &is) == nil && is == name {
+		return nil, nil
+	}
+	value, err := json.Marshal(name)
+	return []jsonscan.Set{{Key: key, Value: value}}, err
+}
+
+// editName gives the engine's request the name by which it can be aborted, or asked for later.
+func (t *attempt) editName(body []byte, points jsonscan.Points, l *life) ([]jsonscan.Set, error) {
+	keeper := wire.Reference{Engine: wire.EngineHash(l.info.Engine), Rank: uint16(t.w.rank)}
+	switch sglang := l.info.EngineKind == kindSGLang; {
+	case t.route.Naming == surface.ByRid && sglang:
+		rid, err := t.mint()
+		return []jsonscan.Set{{Key: "rid", Value: rid}}, err
+	case t.route.Naming == surface.ByResponseID && (sglang || l.info.EngineKind == kindVLLM):
+		id := keeper.Response(wire.RidOf(t.d.Request, t.d.Attempt, 0))
+		if sglang {
+			t.rids = []string{id}
+		}
+		value, err := json.Marshal(id)
+		return []jsonscan.Set{{Key: "request_id", Value: value}}, err
+	case t.route.Path == "/open_session" && !given(member(body, points, "session_id")):
+		value, err := json.Marshal(keeper.Name(wire.RidOf(t.d.Request, t.d.Attempt, 0)))
+		return []jsonscan.Set{{Key: "session_id", Value: value}}, err
+	}
+	return nil, nil
+}
+
+// given tells whether a member says something.
+func given(value []byte) bool {
+	return len(value) > 0 && string(value) != "null" && string(value) != `""`
+}
+
+// mint makes the names by which the engine can be told to abort, and returns them as the body has them. The prompts of a
+// list, be it a list of one, have a name each. Of several completions of a prompt each gets a name that only the engine
+// knows: closing the connection is all that ends them.
+func (t *attempt) mint() (rid []byte, err error) {
+	names := make([]string, min(max(t.d.Prompts, 1), 1<<16))
+	for i := range names {
+		names[i] = wire.RidOf(t.d.Request, t.d.Attempt, i)
+	}
+	if t.d.N <= 1 {
+		t.rids = names
+	}
+	if t.d.Flags&wire.FlagBatch != 0 {
+		return json.Marshal(names)
+	}
+	return json.Marshal(names[0])
+}
+
+// editUsage asks to be told how many tokens were cached, where the client did not.
+func (t *attempt) editUsage(body []byte, points jsonscan.Points, l *life) (sets []jsonscan.Set, err error) {
+	if t.hidesDetails(l.info) {
+		sets = append(sets, jsonscan.Set{Key: "return_cached_tokens_details", Value: []byte("true")})
+	}
+	if t.hidesUsage() {
+		sets = append(sets, jsonscan.Set{Key: "stream_options", Value: withUsage(body, points)})
+	}
+	return sets, nil
+}
+
+// hidesUsage: the stream's usage is asked for by us alone, so the client does not see it.
+func (t *attempt) hidesUsage() bool {
+	return t.route.Dialect == surface.OpenAI && t.d.Flags&wire.FlagStream != 0 && t.d.Flags&wire.FlagUsage == 0
+}
+
+// hidesDetails: the engine tells cached tokens only when asked to, and the client did not ask.
+func (t *attempt) hidesDetails(info *wire.WorkerInfo) bool {
+	return t.route.Dialect == surface.OpenAI && info.EngineKind == kindSGLang && !info.CacheReport && t.d.Flags&wire.FlagDetails == 0
+}
+
+// withUsage is the client's stream_options with usage asked for. Options that name include_usage twice, or cannot be
+// read, are replaced.
+func withUsage(body []byte, points jsonscan.Points) []byte {
+	ask := []byte(`{"include_usage":true}`)
+	value := member(body, points, "stream_options")
+	if len(value) == 0 || value[0] != '{' {
+		return ask // absent, or null
+	}
+	var doc jsonscan.Doc
+	err := jsonscan.Scan(&doc, value, func(key []byte) (string, jsonscan.Mode) {
+		if string(key) == "include_usage" {
+			return "include_usage", jsonscan.Note
+		}
+		return "", jsonscan.Skip
+	})
+	if err != nil {
+		return ask
+	}
+	merged, err := doc.Points(nil).Apply(value, []jsonscan.Set{{Key: "include_usage", Value: []byte("true")}})
+	if err != nil {
+		return ask
+	}
+	return merged
+}

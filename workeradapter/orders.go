@@ -1,0 +1,155 @@
+package workeradapter
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/radixbus/radixbus/internal/wire"
+)
+
+// Bounds of orders.
+const (
+	maxOrders    = 8 // carried out at a time; more are refused
+	orderTime    = 30 * time.Second
+	orderTimeMax = 10 * time.Minute
+)
+
+// ask takes a question or an order. What takes time runs on a goroutine of its own.
+func (w *worker) ask(msg *nats.Msg) {
+	var q wire.Ask
+	if json.Unmarshal(msg.Data, &q) != nil {
+		return
+	}
+	switch q.Op {
+	case wire.OpInfo:
+		if l := w.alive(); l != nil && msg.Reply != "" {
+			w.a.publish(msg.Reply, l.doc)
+		}
+	case wire.OpClaim:
+		if w.name != w.a.cfg.Name { // which the adapter itself listens for
+			w.a.claimed(msg, w.name, q.Claim)
+		}
+	case wire.OpDrain, wire.OpUndrain:
+		w.pause(q.Op == wire.OpDrain)
+		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
+	case wire.OpRemove:
+		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
+		w.a.leave(ErrRemoved)
+	case wire.OpLoad, wire.OpFlush, wire.OpProfileStart, wire.OpProfileStop:
+		w.order(&q, msg.Reply)
+	default:
+		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, Status: http.StatusNotImplemented, Message: fmt.Sprintf("This adapter knows no order %.40q.", string(q.Op))})
+	}
+}
+
+// pause stops, or resumes, the taking of requests.
+func (w *worker) pause(paused bool) {
+	w.a.mu.Lock()
+	changed := w.paused != paused
+	w.paused = paused
+	w.a.mu.Unlock()
+	if changed {
+		w.a.cfg.Log.Info("drained by an operator", "worker", w.name, "drained", paused)
+		w.beat()
+	}
+}
+
+// order carries out what the engine has to do.
+func (w *worker) order(q *wire.Ask, reply string) {
+	select {
+	case w.a.busy <- struct{}{}:
+	default:
+		w.a.tell(reply, &wire.Told{Worker: w.name, Status: http.StatusTooManyRequests, Message: "Too many orders at a time."})
+		return
+	}
+	started := w.a.goOrder(func() {
+		defer func() { <-w.a.busy }()
+		bound := orderTime
+		if q.Millis > 0 {
+			bound = min(time.Duration(q.Millis)*time.Millisecond, orderTimeMax)
+		}
+		ctx, cancel := context.WithTimeout(w.a.runCtx, bound)
+		defer cancel()
+		told := w.carryOut(ctx, q, bound)
+		told.Worker = w.name
+		w.a.tell(reply, told)
+	})
+	if !started {
+		<-w.a.busy
+		w.a.tell(reply, &wire.Told{Worker: w.name, Status: http.StatusServiceUnavailable, Message: "The worker is shutting down."})
+	}
+}
+
+// goOrder runs what Run waits for; not once it waits.
+func (a *Adapter) goOrder(f func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.draining {
+		return false
+	}
+	a.orders.Go(f)
+	return true
+}
+
+func (w *worker) carryOut(ctx context.Context, q *wire.Ask, bound time.Duration) *wire.Told {
+	l := w.alive()
+	switch {
+	case q.Op == wire.OpLoad:
+		return w.load(ctx, l)
+	case l == nil || l.info.EngineKind != kindSGLang:
+		return &wire.Told{Status: http.StatusNotImplemented, Message: "The engine is no SGLang, or has not been seen yet."}
+	case q.Op == wire.OpFlush:
+		const slack = time.Second // for the answer, after the engine has given up
+		wait := max(0, bound-slack).Seconds()
+		told := w.a.engine.order(ctx, "/flush_cache?timeout="+strconv.FormatFloat(wait, 'f', 3, 64), nil)
+		if told.OK {
+			w.a.lost.Store(true) // the cache is empty: what follows is another life
+			w.a.engineChanged()
+		}
+		return told
+	case q.Op == wire.OpProfileStart:
+		return w.a.engine.order(ctx, "/start_profile", q.Body)
+	default:
+		return w.a.engine.order(ctx, "/stop_profile", nil)
+	}
+}
+
+// load is what the engine says of the worker's rank; of an engine that does not tell, what we know ourselves.
+func (w *worker) load(ctx context.Context, l *life) *wire.Told {
+	if l != nil && l.info.EngineKind == kindSGLang {
+		var loads struct {
+			Loads []json.RawMessage `json:"loads"`
+		}
+		found, err := w.a.engine.firstOf(ctx, &loads, fmt.Sprintf("/v1/loads?dp_rank=%d", w.rank))
+		if err == nil && found && len(loads.Loads) > 0 {
+			return &wire.Told{OK: true, Body: loads.Loads[0]}
+		}
+	}
+	running, waiting := 0, 0
+	w.a.mu.Lock()
+	for _, t := range w.running {
+		if t.called {
+			running++
+		} else {
+			waiting++
+		}
+	}
+	w.a.mu.Unlock()
+	return &wire.Told{OK: true, Body: fmt.Appendf(nil, `{"dp_rank":%d,"num_running_reqs":%d,"num_waiting_reqs":%d}`, w.rank, running, waiting)}
+}
+
+// order posts to one of the engine's control routes, and passes on its words.
+func (e *engine) order(ctx context.Context, path string, body json.RawMessage) *wire.Told {
+	status, doc, err := e.post(ctx, path, body)
+	if err != nil {
+		return &wire.Told{Status: http.StatusBadGateway, Message: "The engine did not answer: " + err.Error()}
+	}
+	return &wire.Told{OK: status == http.StatusOK, Status: status, Message: clip(strings.TrimSpace(errorText(doc)), textBound)}
+}
