@@ -290,6 +290,7 @@ func (r *relay) event(event []byte) (pass bool, replaced []byte) {
 	before := r.told
 	if f := r.told.read(data); f != nil {
 		if r.begun && (r.t.route.Dialect == surface.Anthropic || r.t.route.Dialect == surface.Responses) {
+			r.told.finish = "failed"
 			return true, nil // these have events of their own for it
 		}
 		r.fault, r.done = f, false

@@ -2,6 +2,7 @@ package testkit
 
 import (
 	"bytes"
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/jsonscan"
 	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/wire"
 )
@@ -141,6 +143,35 @@ func (g *Gateway) Info(worker string) *wire.WorkerInfo {
 	return info
 }
 
+// Order gives an adapter an order on its control subject, and waits for the answer.
+func (g *Gateway) Order(worker string, ask wire.Ask) (told wire.Told) {
+	g.t.Helper()
+	doc, err := json.Marshal(ask)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	msg, err := g.bus.Control.Request(g.subjects.Ctl(worker), doc, Patience)
+	if err != nil {
+		g.t.Fatalf("order %s to %s: %v", ask.Op, worker, err)
+	}
+	if err := json.Unmarshal(msg.Data, &told); err != nil {
+		g.t.Fatalf("order %s to %s: %v", ask.Op, worker, err)
+	}
+	return told
+}
+
+// NewPath makes a stream for a request that no route of package prefix stands for. If its body is an object, it has the
+// place of each member.
+func (g *Gateway) NewPath(worker string, n wire.Instance, path, body string) *Stream {
+	g.t.Helper()
+	var doc jsonscan.Doc
+	var points jsonscan.Points
+	if jsonscan.Scan(&doc, []byte(body), func(key []byte) (string, jsonscan.Mode) { return string(key), jsonscan.Note }) == nil {
+		points = doc.Points(nil)
+	}
+	return g.newStream(worker, n, path, body, points, 1, 0)
+}
+
 // NewStream makes a stream for a request, with a dispatch that can be changed before it is sent.
 func (g *Gateway) NewStream(worker string, n wire.Instance, route prefix.Route, body string) *Stream {
 	g.t.Helper()
@@ -148,19 +179,26 @@ func (g *Gateway) NewStream(worker string, n wire.Instance, route prefix.Route, 
 	if err != nil {
 		g.t.Fatalf("request: %v", err)
 	}
-	d := &wire.Dispatch{
-		Request: wire.NewRequestID(), Attempt: 1, Instance: n, Stream: g.next.Add(1), Gateway: g.ID, Lease: 42, Pool: "m", Model: "m",
-		Label: "label", Method: "POST", Path: route.String(), Window: wire.StreamWindow, Predicted: 5,
-		Headers: []wire.Header{{Name: "Content-Type", Value: "application/json"}},
-		Open:    uint64(req.Points.Open), Empty: req.Points.Empty, Prompts: uint32(req.Prompts), Size: uint64(len(body)), Body: []byte(body),
-	}
-	for _, m := range req.Points.Members {
-		d.Points = append(d.Points, wire.Point{Key: m.Key, KeyStart: uint64(m.KeyStart), Start: uint64(m.Start), End: uint64(m.End)})
-	}
+	var flags wire.Flags
 	for flag, on := range map[wire.Flags]bool{wire.FlagStream: req.Stream, wire.FlagUsage: req.IncludeUsage, wire.FlagDetails: req.CachedDetails, wire.FlagBatch: req.Batch} {
 		if on {
-			d.Flags |= flag
+			flags |= flag
 		}
+	}
+	return g.newStream(worker, n, route.String(), body, req.Points, req.Prompts, flags)
+}
+
+func (g *Gateway) newStream(worker string, n wire.Instance, path, body string, points jsonscan.Points, prompts int, flags wire.Flags) *Stream {
+	d := &wire.Dispatch{
+		Request: wire.NewRequestID(), Attempt: 1, Instance: n, Stream: g.next.Add(1), Gateway: g.ID, Lease: 42, Pool: "m", Model: "m",
+		Label: "label", Method: "POST", Path: path, Window: wire.StreamWindow, Predicted: 5, Flags: flags,
+		Open: uint64(points.Open), Empty: points.Empty, Prompts: uint32(prompts), Size: uint64(len(body)), Body: []byte(body),
+	}
+	if body != "" {
+		d.Headers = []wire.Header{{Name: "Content-Type", Value: "application/json"}}
+	}
+	for _, m := range points.Members {
+		d.Points = append(d.Points, wire.Point{Key: m.Key, KeyStart: uint64(m.KeyStart), Start: uint64(m.Start), End: uint64(m.End)})
 	}
 	s := &Stream{Dispatch: d, g: g, worker: worker, expect: 1, over: make(chan struct{})}
 	g.mu.Lock()
@@ -276,8 +314,11 @@ func (s *Stream) Part(offset int, body []byte) {
 }
 
 // Cancel gives the attempt up.
-func (s *Stream) Cancel() {
-	c := wire.Cancel{Gateway: s.g.ID, Stream: s.Stream, Instance: s.Instance, Code: wire.CodeCancelled}
+func (s *Stream) Cancel() { s.CancelAs(wire.CodeCancelled) }
+
+// CancelAs gives it up for a reason.
+func (s *Stream) CancelAs(code wire.Code) {
+	c := wire.Cancel{Gateway: s.g.ID, Stream: s.Stream, Instance: s.Instance, Code: code}
 	s.g.Control(s.worker, c.AppendTo(nil))
 }
 
