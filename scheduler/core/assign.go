@@ -45,9 +45,22 @@ func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
 	if req.MaxTokens > 0 {
 		out = min(out, float64(req.MaxTokens))
 	}
-	chosen := p.policy.Pick(p.candidates, Ask{Prompt: prompt, Output: out}, p.rng)
+	chosen := p.ofSession(now, req)
+	if chosen < 0 {
+		chosen = p.policy.Pick(p.candidates, Ask{Prompt: prompt, Output: out}, p.rng)
+	}
 	p.place(now, req, &p.candidates[chosen])
 	return placed
+}
+
+// ofSession is the candidate that the request's session went to last; -1 for none.
+func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) int {
+	key := sessionKey(req.Tenant, req.Session)
+	if key == 0 {
+		return -1
+	}
+	name := p.sessions.find(now, key)
+	return slices.IndexFunc(p.candidates, func(c Candidate) bool { return c.Worker == name })
 }
 
 // gather fills p.candidates with the workers that may run the request and have room, and tells whether there is one. Those
@@ -55,21 +68,22 @@ func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
 func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) tried {
 	p.candidates = p.candidates[:0]
 	verdict, troubled := none, 0
+	bound := p.boundTo(now, req)
 	for _, w := range p.order {
 		switch {
-		case !w.eligible(req):
+		case !w.eligible(req), bound != "" && bound != w.info.Worker:
 		case w.suspect, w.free(now) == 0:
 			verdict = full // a suspect one is heard of within a beat, or has left within three
 		case now.Before(w.troubledUntil):
 			troubled++
 		default:
-			p.addCandidate(now, w, prompt)
+			p.addCandidate(now, w, prompt, req)
 		}
 	}
 	if len(p.candidates) == 0 && troubled > 0 {
 		for _, w := range p.order {
-			if w.eligible(req) && !w.suspect && w.free(now) > 0 {
-				p.addCandidate(now, w, prompt)
+			if w.eligible(req) && !w.suspect && w.free(now) > 0 && (bound == "" || bound == w.info.Worker) {
+				p.addCandidate(now, w, prompt, req)
 			}
 		}
 	}
@@ -79,13 +93,28 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 	return verdict
 }
 
-func (p *Pool) addCandidate(now time.Time, w *worker, prompt int64) {
+// boundTo is the only worker that may run the request, because its session lives there; "" for any.
+func (p *Pool) boundTo(now time.Time, req *wire.AssignRequest) string {
+	if req.Flags&wire.FlagBound == 0 {
+		return ""
+	}
+	return p.sessions.find(now, sessionKey(req.Tenant, req.Session))
+}
+
+func (p *Pool) addCandidate(now time.Time, w *worker, prompt int64, req *wire.AssignRequest) {
 	w.at = len(p.candidates)
 	rate := p.rateOf(w)
 	p.candidates = append(p.candidates, Candidate{
 		worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
 		Running: w.running(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
+		Loads: req.LoRA != "" && w.knows(req.LoRA) && !w.loaded[req.LoRA],
 	})
+}
+
+// knows tells whether the worker answers to a model name.
+func (w *worker) knows(model string) bool {
+	_, knows := slices.BinarySearch(w.models, model)
+	return knows
 }
 
 // creditHolders takes what each candidate is believed to hold off what it would have to compute.
@@ -196,8 +225,13 @@ func avoid(c wire.Code) bool {
 
 // takes tells whether the worker serves the request's model within its constraints.
 func (w *worker) takes(req *wire.AssignRequest) bool {
-	_, serves := slices.BinarySearch(w.models, req.Model)
-	return serves &&
+	return w.knows(req.Model) &&
+		(req.Engine == "" || req.Engine == w.info.Engine) &&
+		(req.RankPlus1 == 0 || int64(req.RankPlus1) == int64(w.info.DPRank)+1) &&
+		(req.Flags&wire.FlagNative == 0 || w.info.EngineKind == nativeKind) &&
 		(len(req.Regions) == 0 || slices.Contains(req.Regions, w.info.Region)) &&
 		(req.WeightVersion == "" || req.WeightVersion == w.info.WeightVersion)
 }
+
+// nativeKind are the engines that have SGLang's own routes.
+const nativeKind = "sglang"

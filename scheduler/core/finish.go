@@ -20,6 +20,8 @@ func (p *Pool) Finished(now time.Time, f *wire.Finished) {
 		return
 	case f.Lease != 0 && f.Lease != l.number:
 		return
+	case l.light:
+		p.release(now, l)
 	case computed(&f.End):
 		p.release(now, l)
 		p.learn(now, l, &f.End)

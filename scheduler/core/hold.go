@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,10 +46,17 @@ func (p *Pool) hold(now time.Time, req *wire.AssignRequest) {
 
 // classOf is equal for requests that the same workers may run, histories aside: what one finds full, all find full.
 func classOf(req *wire.AssignRequest) string {
-	if req.WeightVersion == "" && len(req.Regions) == 0 {
-		return req.Model
+	class := req.Model
+	if req.WeightVersion != "" || len(req.Regions) > 0 || req.Engine != "" || req.RankPlus1 != 0 {
+		class += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%d", req.WeightVersion, strings.Join(req.Regions, "\x00"), req.Engine, req.RankPlus1)
 	}
-	return req.Model + "\x00" + req.WeightVersion + "\x00" + strings.Join(req.Regions, "\x00")
+	if req.Flags&wire.FlagNative != 0 {
+		class += "\x00native"
+	}
+	if req.Flags&wire.FlagBound != 0 {
+		class += "\x00bound\x00" + req.Tenant + "\x00" + req.Session
+	}
+	return class
 }
 
 // Forget takes back a held request whose gateway has given it up.

@@ -26,6 +26,7 @@ type lease struct {
 	prompt    int64      // tokens, estimated
 	predicted int64      // tokens of it believed cached, at most prompt
 	body      uint64     // the request's fingerprint
+	light     bool       // no generation: its end teaches nothing
 	alone     bool       // nothing was waiting to be prefilled when it was assigned
 	sibling   bool       // another lease on the worker was using the deepest block matched
 }
@@ -42,7 +43,14 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 		p.abandon(now, before)
 	}
 	delete(p.over.of, key)
-	p.reserve(now, &lease{key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted, body: req.Fingerprint})
+	p.reserve(now, &lease{
+		key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted,
+		body: req.Fingerprint, light: req.Flags&wire.FlagByLoad != 0,
+	})
+	p.sessions.set(now, sessionKey(req.Tenant, req.Session), w.info.Worker)
+	if c.Loads {
+		w.loaded[req.LoRA] = true // by the time that the next request looks
+	}
 
 	millis, prompt, predicted := uint32(p.cfg.LeaseFor.Milliseconds()), uint32(c.Prompt), uint32(c.Predicted)
 	reply := &wire.AssignReply{

@@ -21,6 +21,7 @@ type Candidate struct {
 	Rate      float64 // prefill tokens per second, learnt
 	Work      float64 // prefill tokens given so far
 	TreeBytes int64   // of all prompts believed cached here
+	Loads     bool    // its engine has to load the adapter first
 }
 
 // Ask is what a policy knows of the request.
@@ -93,10 +94,17 @@ const decodeWeight = 0.0422 / 1000 / 0.0216
 
 func (radix) Pick(cs []Candidate, ask Ask, rng *rand.Rand) int {
 	return least(cs, rng, func(c *Candidate) float64 {
-		tokens := c.Backlog + float64(c.Uncached) + decodeWeight*float64(c.Context)*ask.Output
-		return tokens / c.Rate
+		seconds := (c.Backlog + float64(c.Uncached) + decodeWeight*float64(c.Context)*ask.Output) / c.Rate
+		if c.Loads {
+			seconds += loadSeconds
+		}
+		return seconds
 	})
 }
+
+// loadSeconds is what the loading of an adapter is taken to cost: some hundred megabytes from a disk, and another adapter
+// that may have to go. It need not be exact: it keeps adapters together until a worker is busier than that.
+const loadSeconds = 1.0
 
 // sglang is the router of SGLang v0.4 (sgl-project/sglang pull request 2170, defaults of its launcher at the time):
 // when the loads differ too much, the least loaded worker; otherwise the best match if it covers more than half of

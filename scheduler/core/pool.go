@@ -88,22 +88,23 @@ type Belief struct {
 
 // Pool is the state of one pool. See the package comment.
 type Pool struct {
-	cfg     Config
-	policy  Policy
-	rng     *rand.Rand
-	tree    *tree.Tree
-	workers map[string]*worker
-	order   []*worker     // by name: what policies see
-	byIndex []*worker     // by index; nil where it is free
-	indices []tree.Worker // free ones
-	leases  map[wire.AttemptKey]*lease
-	over    endings
-	poisons poisons
-	held    []*waiting            // oldest first
-	asked   map[question]struct{} // of held
-	numbers uint64                // of the newest lease
-	outputs []Output
-	told    []Output // what Outputs returned last
+	cfg      Config
+	policy   Policy
+	rng      *rand.Rand
+	tree     *tree.Tree
+	workers  map[string]*worker
+	order    []*worker     // by name: what policies see
+	byIndex  []*worker     // by index; nil where it is free
+	indices  []tree.Worker // free ones
+	leases   map[wire.AttemptKey]*lease
+	over     endings
+	poisons  poisons
+	sessions sessions
+	held     []*waiting            // oldest first
+	asked    map[question]struct{} // of held
+	numbers  uint64                // of the newest lease
+	outputs  []Output
+	told     []Output // what Outputs returned last
 
 	bytesPerToken float64 // of prompts, learnt
 	fitted        float64 // of it, what the workers' capacities were computed with
@@ -187,6 +188,9 @@ func (p *Pool) Join(now time.Time, info *wire.WorkerInfo, state wire.State) {
 	w.models = w.models[:0]
 	for _, m := range info.Models {
 		w.models = append(w.models, m.Name)
+		if m.Kind == wire.LoRAModel && m.Loaded {
+			w.loaded[m.Name] = true
+		}
 	}
 	slices.Sort(w.models)
 	p.fitCapacity(w)
@@ -194,7 +198,7 @@ func (p *Pool) Join(now time.Time, info *wire.WorkerInfo, state wire.State) {
 }
 
 func (p *Pool) newWorker(now time.Time, info *wire.WorkerInfo) *worker {
-	w := &worker{info: info, settled: now}
+	w := &worker{info: info, settled: now, loaded: make(map[string]bool)}
 	for i, other := range p.order { // as if it had always been here: a newcomer must not win every tie until it has caught up
 		if i == 0 || other.work < w.work {
 			w.work = other.work

@@ -15,8 +15,9 @@ type worker struct {
 	info     *wire.WorkerInfo
 	models   []string // that it answers to, sorted
 	state    wire.State
-	capacity int64 // bytes, as told to the tree
-	at       int   // its place among the candidates, if it is one; see Pool.candidate
+	loaded   map[string]bool // adapters that its engine has in memory, or was given requests for
+	capacity int64           // bytes, as told to the tree
+	at       int             // its place among the candidates, if it is one; see Pool.candidate
 
 	// suspect: a gateway or the worker's own failure says that it is not there; its next report clears it.
 	suspect bool

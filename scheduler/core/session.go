@@ -1,0 +1,57 @@
+package core
+
+import (
+	"hash/fnv"
+	"time"
+)
+
+// sessions remembers where the requests of a session went last. It holds two generations: when the younger one is full the
+// older one is forgotten, so the most recently used half of the bound is always there.
+type sessions struct {
+	young, old map[uint64]session
+}
+
+// A session is where its requests go.
+type session struct {
+	worker string
+	at     time.Time
+}
+
+const (
+	maxSessions = 1 << 17
+	sessionIdle = time.Hour // after which its cache is not worth a detour
+)
+
+// sessionKey is a hash of the session's key within its tenant; 0: the request has none.
+func sessionKey(tenant, key string) uint64 {
+	if key == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(tenant)) //nolint:errcheck // never fails
+	h.Write([]byte{0})      //nolint:errcheck // never fails
+	h.Write([]byte(key))    //nolint:errcheck // never fails
+	return h.Sum64() | 1
+}
+
+// find is the session's worker; "" when none is known.
+func (s *sessions) find(now time.Time, key uint64) string {
+	one, ok := s.young[key]
+	if !ok {
+		one, ok = s.old[key]
+	}
+	if !ok || now.Sub(one.at) > sessionIdle {
+		return ""
+	}
+	return one.worker
+}
+
+func (s *sessions) set(now time.Time, key uint64, worker string) {
+	if key == 0 {
+		return
+	}
+	if s.young == nil || len(s.young) >= maxSessions/2 {
+		s.old, s.young = s.young, make(map[uint64]session)
+	}
+	s.young[key] = session{worker, now}
+}
