@@ -32,15 +32,16 @@ func (r *Request) Digests(k Key, ns Namespace) []Digest {
 	digests := make([]Digest, len(r.prompts))
 	left := MaxTotalHashes
 	for i, p := range r.prompts {
-		most := 0
-		if p.kind != embedsPrompt {
-			most = min(left, MaxHashes, DepthAt(r.lengthBound(p)))
+		most := min(left, MaxHashes)
+		room := min(most, DepthAt(r.length(p)))
+		if p.kind == embedsPrompt || room == 0 && p.kind != chatPrompt {
+			most, room = 0, 0
 		}
 		seed := uint64(0)
 		if most > 0 {
 			seed = w.seed(p.kind, i, ns)
 		}
-		w.begin(seed, make([]uint64, 0, most), most)
+		w.begin(seed, make([]uint64, 0, room), most)
 		w.renderPrompt(p)
 		left -= len(w.hashes)
 		digests[i] = Digest{KeyID: k.ID, Ladder: Ladder1, Bytes: w.total, Hashes: w.hashes}
@@ -48,9 +49,9 @@ func (r *Request) Digests(k Key, ns Namespace) []Digest {
 	return digests
 }
 
-// lengthBound is a length that the canonical form of a prompt does not exceed. Except for token ids it is
-// never longer than its JSON.
-func (r *Request) lengthBound(p prompt) int64 {
+// length is about how long the canonical form of a prompt is. Text and ids are never longer; a chat is, by a few bytes
+// for each part that stands as JSON.
+func (r *Request) length(p prompt) int64 {
 	switch p.kind {
 	case idsPrompt:
 		return 4 * int64(p.tokens)
@@ -93,7 +94,7 @@ func (w *writer) renderShaping(i int) {
 		"image_max_dynamic_patch", "video_max_dynamic_patch",
 	} {
 		f := w.given(key)
-		if f == nil || f.Root < 0 {
+		if f == nil || f.Root < 0 || key == "session_params" && w.Route != Generate {
 			continue
 		}
 		at, n := f.Root, w.doc.Nodes[f.Root]

@@ -188,6 +188,7 @@ func TestWhatDoesNotReachThePromptDoesNotMatter(t *testing.T) {
 		`"stream_options":{"include_usage":true}`, `"response_format":{"type":"json_object"}`, `"session_id":"s"`, `"priority":1`, `"metadata":{"x":1}`,
 		`"tool_choice":"auto"`, `"tool_choice":"required"`, `"parallel_tool_calls":false`, `"continue_final_message":true`, `"add_generation_prompt":false`,
 		`"chat_template_kwargs":null`, `"chat_template_kwargs":{}`, `"model":"alias"`, `"extra_key":"x"`, `"top_p":0.1`,
+		`"session_params":{"id":"s"}`, // SGLang 0.5.23 reads it in /generate alone
 	} {
 		body := strings.Replace(baseChat, `"model":"m"`, member, 1)
 		if got := one(t, Chat, body); !same(got, want) {
@@ -338,6 +339,14 @@ func TestDigestsAreBounded(t *testing.T) {
 	}
 	if total != MaxTotalHashes || len(digests[63].Hashes) != 0 {
 		t.Errorf("%d hashes, %d of them in the last digest", total, len(digests[63].Hashes))
+	}
+}
+
+// Parts that stand as JSON are longer than their JSON. The last hashes were once missing.
+func TestPartsThatStandAsJSONAreIndexedToTheEnd(t *testing.T) {
+	for _, n := range []int{6, 100, 10_000} {
+		body := []byte(`{"messages":[{"role":"user","content":[` + strings.TrimSuffix(strings.Repeat("{},", n), ",") + `]}]}`)
+		checkAgainstReference(t, Chat, body, mustParse(t, Chat, string(body)))
 	}
 }
 

@@ -217,7 +217,7 @@ func (p *parser) takeSession(f *jsonscan.Field) *FieldError {
 	if f.Kind != jsonscan.Object && f.Kind != jsonscan.Array {
 		return wrongType(f.Key, "an object", f.Kind)
 	}
-	p.EngineSession = p.doc.Nodes[f.Root].Next > uint32(f.Root+1)
+	p.EngineSession = p.Route == Generate && p.doc.Nodes[f.Root].Next > uint32(f.Root+1)
 	if p.doc.Nodes[object].Kind != jsonscan.Object {
 		return nil
 	}

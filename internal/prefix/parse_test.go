@@ -32,6 +32,7 @@ func TestParse(t *testing.T) {
 			prefix.Request{Rids: []string{"r"}, User: "u", RoutingKey: "k", Session: "s", Priority: -3, HasPriority: true, HasDPRank: true}},
 		{"older names", prefix.Chat, `{"conversation_id":"c","data_parallel_rank":4,` + hello + `}`, prefix.Request{Session: "c", DPRank: 4, HasDPRank: true}},
 		{"an engine's session", prefix.Generate, `{"text":"x","session_params":{"id":"s","offset":1},"conversation_id":"c"}`, prefix.Request{Session: "s", EngineSession: true}},
+		{"an engine's session in a chat", prefix.Chat, `{"session_params":{"id":"s"},` + hello + `}`, prefix.Request{Session: "s"}},
 		{"namespace", prefix.Chat, `{"lora_path":"l","extra_key":"e","cache_salt":"c",` + hello + `}`, prefix.Request{LoRA: "l", Salt: "1:ce"}},
 		{"escapes", prefix.Chat, `{"\u006dodel":"a\/b",` + hello + `}`, prefix.Request{Model: "a/b"}},
 		{"constraints", prefix.Chat, `{"response_format":{"type":"json_object"},"top_logprobs":2,"return_hidden_states":true,"return_cached_tokens_details":true,` + hello + `}`,

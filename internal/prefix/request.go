@@ -80,7 +80,7 @@ type Request struct {
 	Echo          bool
 	Embeds        bool // the prompt is input_embeds: no digest
 	ContinueFinal bool // continue_final_message
-	EngineSession bool // session_params: the prompt continues what one engine holds
+	EngineSession bool // session_params of /generate (elsewhere the engine ignores it): the prompt continues what one engine holds
 	Disaggregated bool // bootstrap_host: the client pairs prefill and decode itself
 
 	// Points are where the body can be edited: the members for which [Editable] holds.
