@@ -30,8 +30,9 @@ const (
 
 // What follows markPart.
 const (
-	partMedia = 'm' // 16 bytes of hash
-	partJSON  = 'j' // canonical JSON
+	partMedia     = 'm' // 16 bytes of hash
+	partJSON      = 'j' // canonical JSON
+	partReference = 't' // the name of a tool, as a string within JSON
 )
 
 // A writer renders prompts of one request into its chain.
@@ -65,6 +66,10 @@ func (w *writer) renderPrompt(p prompt) {
 		for _, at := range w.doc.Elems(w.doc.Field("messages").Root) {
 			w.renderMessage(at)
 		}
+	case messagesPrompt:
+		w.renderMessages()
+	case responsesPrompt:
+		w.renderResponses()
 	case embedsPrompt:
 		w.total = uint64(p.end - p.start)
 	}
@@ -119,18 +124,24 @@ func (w *writer) renderMessage(at int) {
 	w.renderField(fieldName, m.name)
 	w.renderField(fieldReasoning, m.reasoning)
 	w.write([]byte{markField, fieldContent})
-	if m.content >= 0 {
-		if w.doc.Nodes[m.content].Kind == jsonscan.String {
-			w.renderString(m.content)
-		} else {
-			for _, part := range w.doc.Elems(m.content) {
-				w.renderPart(part)
-			}
-		}
-	}
+	w.renderContent(m.content)
 	w.renderField(fieldTools, m.tools)
 	w.renderField(fieldToolCalls, m.toolCalls)
 	w.renderField(fieldToolCallID, m.toolCallID)
+}
+
+// renderContent writes a string or a list of parts, and nothing for -1.
+func (w *writer) renderContent(content int) {
+	if content < 0 {
+		return
+	}
+	if w.doc.Nodes[content].Kind == jsonscan.String {
+		w.renderString(content)
+		return
+	}
+	for _, part := range w.doc.Elems(content) {
+		w.renderPart(part)
+	}
 }
 
 // renderField writes a field of a message, if it says anything.
@@ -178,8 +189,13 @@ func (w *writer) renderMedia(part, value int) {
 	w.media.Reset()
 	w.side = w.media
 	w.writeString(mediaDomain)
-	w.renderJSON(w.doc.Member(w.body, part, "type"))
-	w.renderJSON(value)
+	kind := w.doc.Member(w.body, part, "type")
+	w.renderJSON(kind)
+	if w.Route == Responses && string(w.text(kind)) == "input_image" {
+		w.renderObject(part, imageMember)
+	} else {
+		w.renderJSON(value)
+	}
 	w.side = nil
 	var sum [highwayhash.Size128]byte
 	w.write(w.media.Sum(sum[:0]))
@@ -203,13 +219,17 @@ func (w *writer) renderJSON(at int) {
 		}
 		w.write([]byte{']'})
 	case jsonscan.Object:
-		w.renderObject(at)
+		w.renderObject(at, nil)
 	default:
 		w.write(n.Raw(w.body))
 	}
 }
 
-func (w *writer) renderObject(at int) {
+// A selection says of a member of an object whether it reaches the prompt.
+type selection func(r *Request, key []byte, value int) bool
+
+// renderObject writes an object as canonical JSON, of its members the selected ones; nil selects all.
+func (w *writer) renderObject(at int, selected selection) {
 	base := len(w.pairs)
 	for k, v := range w.doc.Pairs(at) {
 		w.pairs = append(w.pairs, pair{w.doc.Nodes[k].Text(w.body), len(w.pairs), v})
@@ -225,7 +245,7 @@ func (w *writer) renderObject(at int) {
 	first := true
 	for i := base; i < end; i++ {
 		p := w.pairs[i]
-		if i+1 < end && bytes.Equal(p.key, w.pairs[i+1].key) {
+		if i+1 < end && bytes.Equal(p.key, w.pairs[i+1].key) || selected != nil && !selected(w.Request, p.key, p.value) {
 			continue
 		}
 		if !first {

@@ -68,28 +68,28 @@ func (p *parser) checkMessage(i, at int) *FieldError {
 	case jsonscan.String:
 		return nil
 	case jsonscan.Array:
-		return p.checkParts(i, m.content)
+		return p.checkParts(place{"messages", i, "content", -1, -1}, m.content)
 	default:
 		return wrongType(fmt.Sprintf("messages[%d].content", i), "one of a string or array of objects", kind)
 	}
 }
 
-func (p *parser) checkParts(message, content int) *FieldError {
+// checkParts checks the parts of a content, and counts the media.
+func (p *parser) checkParts(where place, content int) *FieldError {
 	for i, at := range p.doc.Elems(content) {
 		if kind := p.doc.Nodes[at].Kind; kind != jsonscan.Object {
-			return wrongType(fmt.Sprintf("messages[%d].content[%d]", message, i), "an object", kind)
+			return wrongType(where.at(i).String(), "an object", kind)
 		}
 		kind, value := p.part(at)
 		switch kind {
 		case mediaPart:
 			p.Media++
 		case textPart:
-			field := func() string { return fmt.Sprintf("messages[%d].content[%d].text", message, i) }
 			if value < 0 {
-				return missing(field())
+				return missing(where.at(i).String() + ".text")
 			}
 			if kind := p.doc.Nodes[value].Kind; kind != jsonscan.String {
-				return wrongType(field(), "a string", kind)
+				return wrongType(where.at(i).String()+".text", "a string", kind)
 			}
 		}
 	}
@@ -195,6 +195,14 @@ func (r *Request) part(object int) (kind partKind, value int) {
 		return textPart, r.doc.Member(r.body, object, "text")
 	case "image_url", "video_url", "audio_url", "input_audio":
 		if value = r.doc.Member(r.body, object, t); value >= 0 {
+			return mediaPart, value
+		}
+	case "input_text", "output_text":
+		if r.Route == Responses {
+			return textPart, r.doc.Member(r.body, object, "text")
+		}
+	case "input_image":
+		if value = r.member(object, "image_url"); value >= 0 && r.Route == Responses {
 			return mediaPart, value
 		}
 	}

@@ -34,7 +34,7 @@ func (r *Request) Digests(k Key, ns Namespace) []Digest {
 	for i, p := range r.prompts {
 		most := min(left, MaxHashes)
 		room := min(most, DepthAt(r.length(p)))
-		if p.kind == embedsPrompt || room == 0 && p.kind != chatPrompt {
+		if p.kind == embedsPrompt || room == 0 && (p.kind == textPrompt || p.kind == idsPrompt) {
 			most, room = 0, 0
 		}
 		seed := uint64(0)
@@ -49,14 +49,16 @@ func (r *Request) Digests(k Key, ns Namespace) []Digest {
 	return digests
 }
 
-// length is about how long the canonical form of a prompt is. Text and ids are never longer; a chat is, by a few bytes
-// for each part that stands as JSON.
+// length is about how long the canonical form of a prompt is. Text and ids are never longer; a conversation is, by a
+// few bytes for each part that stands as JSON.
 func (r *Request) length(p prompt) int64 {
 	switch p.kind {
 	case idsPrompt:
 		return 4 * int64(p.tokens)
 	case chatPrompt:
 		return int64(r.PromptBytes)
+	case messagesPrompt, responsesPrompt:
+		return int64(r.PromptBytes) + 16 // strings that become messages
 	}
 	n := p.end - p.start
 	if f := r.given("suffix"); f != nil {
@@ -77,7 +79,12 @@ func (w *writer) seed(kind promptKind, i int, ns Namespace) uint64 {
 		w.write(binary.LittleEndian.AppendUint64(length[:0], uint64(len(s))))
 		w.writeString(s)
 	}
-	if kind == chatPrompt || w.Route == Generate {
+	switch {
+	case kind == messagesPrompt:
+		w.shapeMessages()
+	case kind == responsesPrompt:
+		w.shapeResponses()
+	case kind == chatPrompt || w.Route == Generate:
 		w.renderShaping(i)
 	}
 	w.side = nil
@@ -97,11 +104,11 @@ func (w *writer) renderShaping(i int) {
 		if f == nil || f.Root < 0 || key == "session_params" && w.Route != Generate {
 			continue
 		}
-		at, n := f.Root, w.doc.Nodes[f.Root]
-		if (n.Kind == jsonscan.Array || n.Kind == jsonscan.Object) && int(n.Next) == at+1 {
+		at := f.Root
+		if w.hollow(at) {
 			continue
 		}
-		if n.Kind == jsonscan.Array && w.Batch {
+		if w.doc.Nodes[at].Kind == jsonscan.Array && w.Batch {
 			at = w.ofBatch(at, i)
 		}
 		w.write([]byte{markField})
@@ -109,6 +116,12 @@ func (w *writer) renderShaping(i int) {
 		w.write([]byte{markString})
 		w.renderJSON(at)
 	}
+}
+
+// hollow reports whether a node is an empty list or object.
+func (r *Request) hollow(at int) bool {
+	n := r.doc.Nodes[at]
+	return (n.Kind == jsonscan.Array || n.Kind == jsonscan.Object) && int(n.Next) == at+1
 }
 
 // ofBatch returns the node of the element of a list that belongs to prompt i, if the list has one

@@ -3,32 +3,21 @@ package prefix
 import "github.com/radixbus/radixbus/internal/jsonscan"
 
 // Editable reports whether a top-level member is among a [Request]'s Points, that is, whether a gateway or
-// adapter may set it: identity and placement (rid, model, lora_path, priority, routed_dp_rank,
-// data_parallel_rank, extra_key, cache_salt, session_id, conversation_id, routing_key, user), what the
-// answer must carry (stream, stream_options, return_cached_tokens_details), and what resuming a broken
-// stream changes (messages, prompt, text, input_ids, continue_final_message, add_generation_prompt, max_tokens,
-// max_completion_tokens, min_tokens, sampling_params).
+// adapter may set it: identity and placement (rid, request_id, model, lora_path, priority, routed_dp_rank,
+// data_parallel_rank, extra_key, cache_salt, session_id, session_params, conversation_id, previous_response_id,
+// routing_key, user), what the answer must carry (stream, stream_options, return_cached_tokens_details), and what
+// resuming a broken stream changes (messages, prompt, text, input_ids, continue_final_message, add_generation_prompt,
+// max_tokens, max_completion_tokens, max_output_tokens, min_tokens, sampling_params).
 func Editable(key string) bool {
 	switch key {
-	case "rid", "model", "lora_path", "priority", "routed_dp_rank", "data_parallel_rank", "extra_key", "cache_salt",
-		"session_id", "conversation_id", "routing_key", "user",
+	case "rid", "request_id", "model", "lora_path", "priority", "routed_dp_rank", "data_parallel_rank", "extra_key", "cache_salt",
+		"session_id", "session_params", "conversation_id", "previous_response_id", "routing_key", "user",
 		"stream", "stream_options", "return_cached_tokens_details",
 		"messages", "prompt", "text", "input_ids", "continue_final_message", "add_generation_prompt", "max_tokens",
-		"max_completion_tokens", "min_tokens", "sampling_params":
+		"max_completion_tokens", "max_output_tokens", "min_tokens", "sampling_params":
 		return true
 	}
 	return false
-}
-
-// wanted returns what Parse asks of a body's members.
-func wanted(route Route) jsonscan.Want {
-	switch route {
-	case Chat:
-		return wantChat
-	case Completions:
-		return wantCompletions
-	}
-	return wantGenerate
 }
 
 // wantAny asks for what all routes have in common. Editable members are asked for on every route,
@@ -65,6 +54,12 @@ func wantAny(key []byte) (string, jsonscan.Mode) {
 		return "routing_key", jsonscan.Note
 	case "user":
 		return "user", jsonscan.Note
+	case "request_id":
+		return "request_id", jsonscan.Note
+	case "previous_response_id":
+		return "previous_response_id", jsonscan.Note
+	case "max_output_tokens":
+		return "max_output_tokens", jsonscan.Note
 	case "return_cached_tokens_details":
 		return "return_cached_tokens_details", jsonscan.Note
 	case "return_hidden_states":
@@ -176,6 +171,79 @@ func wantGenerate(key []byte) (string, jsonscan.Mode) {
 		return "video_max_dynamic_patch", jsonscan.Tape
 	case "return_logprob":
 		return "return_logprob", jsonscan.Note
+	}
+	return wantAny(key)
+}
+
+func wantMessages(key []byte) (string, jsonscan.Mode) {
+	switch string(key) {
+	case "messages":
+		return "messages", jsonscan.Tape
+	case "system":
+		return "system", jsonscan.Tape
+	case "tools":
+		return "tools", jsonscan.Tape
+	case "tool_choice":
+		return "tool_choice", jsonscan.Tape
+	case "thinking":
+		return "thinking", jsonscan.Tape
+	case "output_config":
+		return "output_config", jsonscan.Tape
+	case "metadata":
+		return "metadata", jsonscan.Tape
+	}
+	return wantAny(key)
+}
+
+func wantResponses(key []byte) (string, jsonscan.Mode) {
+	switch string(key) {
+	case "input":
+		return "input", jsonscan.Tape
+	case "instructions":
+		return "instructions", jsonscan.Note
+	case "tools":
+		return "tools", jsonscan.Tape
+	case "tool_choice":
+		return "tool_choice", jsonscan.Tape
+	case "chat_template_kwargs":
+		return "chat_template_kwargs", jsonscan.Tape
+	case "reasoning":
+		return "reasoning", jsonscan.Tape
+	case "text":
+		return "text", jsonscan.Tape
+	case "include":
+		return "include", jsonscan.Tape
+	case "store":
+		return "store", jsonscan.Note
+	case "background":
+		return "background", jsonscan.Note
+	}
+	return wantAny(key)
+}
+
+// wantByLoad asks for what may stand for work on any of the routes.
+func wantByLoad(key []byte) (string, jsonscan.Mode) {
+	switch string(key) {
+	case "input":
+		return "input", jsonscan.Note
+	case "query":
+		return "query", jsonscan.Note
+	case "documents":
+		return "documents", jsonscan.Note
+	case "items":
+		return "items", jsonscan.Note
+	case "tokens":
+		return "tokens", jsonscan.Note
+	case "system":
+		return "system", jsonscan.Note
+	case "tools":
+		return "tools", jsonscan.Note
+	case "image_data":
+		return "image_data", jsonscan.Note
+	case "video_data":
+		return "video_data", jsonscan.Note
+	case "audio_data":
+		return "audio_data", jsonscan.Note
 	}
 	return wantAny(key)
 }

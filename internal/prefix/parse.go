@@ -20,7 +20,7 @@ const (
 // does not concern routing: unknown members pass, and null is as good as absent. Every error is a
 // *[FieldError].
 func Parse(route Route, body []byte) (*Request, error) {
-	if route < Chat || route > Generate {
+	if !route.known() {
 		return nil, &FieldError{"", fmt.Sprintf("Requests to %v cannot be read.", route)}
 	}
 	r := &Request{Route: route, N: 1, Prompts: 1, body: body}
@@ -28,7 +28,7 @@ func Parse(route Route, body []byte) (*Request, error) {
 	if n := len(body) / 128; n > len(r.nodeRoom) {
 		r.doc.Nodes = make([]jsonscan.Node, 0, min(n, 2048))
 	}
-	if err := jsonscan.Scan(&r.doc, body, wanted(route)); err != nil {
+	if err := jsonscan.Scan(&r.doc, body, routes[route].want); err != nil {
 		return nil, bodyError(err)
 	}
 	p := parser{Request: r}
@@ -55,6 +55,7 @@ type parser struct {
 	sessionID, inParams, inDialogue string
 	oldRank                         int
 	hasOldRank                      bool
+	blankQuery                      bool // of /v1/score
 }
 
 // take reads one member that is not null, unless it is part of the prompt.
@@ -96,9 +97,18 @@ func (p *parser) take(f *jsonscan.Field) (err *FieldError) {
 	case "n":
 		p.N, err = count(f.Key, f.Kind, f.Raw(p.body))
 	case "max_tokens":
-		if p.Route != Generate {
+		switch p.Route {
+		case Chat, Completions:
 			p.HasMaxTokens = true
 			p.maxTokens, err = p.integer(f, 0)
+		case Messages:
+			p.HasMaxTokens = true
+			p.maxTokens, err = p.integer(f, 1)
+		}
+	case "max_output_tokens":
+		if p.Route == Responses {
+			p.HasMaxTokens = true
+			p.maxTokens, err = p.integer(f, 1)
 		}
 	case "max_completion_tokens":
 		if p.Route == Chat {
@@ -106,12 +116,20 @@ func (p *parser) take(f *jsonscan.Field) (err *FieldError) {
 			p.maxCompletionTokens, err = p.integer(f, 0)
 		}
 	case "min_tokens":
-		if p.Route != Generate {
+		if p.Route == Chat || p.Route == Completions {
 			p.MinTokens, err = p.integer(f, 0)
 		}
 	case "sampling_params":
 		if p.Route == Generate {
 			return p.takeSampling(f)
+		}
+	case "previous_response_id":
+		if p.Route == Responses {
+			p.PreviousResponse, err = p.name(f)
+		}
+	case "request_id":
+		if p.Route == Responses {
+			p.ResponseID, err = p.name(f)
 		}
 	case "response_format":
 		return p.takeResponseFormat(f)
@@ -230,6 +248,9 @@ func (p *parser) takeSession(f *jsonscan.Field) *FieldError {
 		return tooLong("session_params.id", len(id))
 	}
 	p.inParams = string(id)
+	if p.Route == Generate {
+		p.SessionID = p.inParams
+	}
 	return nil
 }
 

@@ -31,7 +31,7 @@ func TestParse(t *testing.T) {
 		{"identity", prefix.Chat, `{"rid":"r","user":"u","routing_key":"k","session_id":"s","conversation_id":"c","priority":-3,"routed_dp_rank":0,"data_parallel_rank":4,` + hello + `}`,
 			prefix.Request{Rids: []string{"r"}, User: "u", RoutingKey: "k", Session: "s", Priority: -3, HasPriority: true, HasDPRank: true}},
 		{"older names", prefix.Chat, `{"conversation_id":"c","data_parallel_rank":4,` + hello + `}`, prefix.Request{Session: "c", DPRank: 4, HasDPRank: true}},
-		{"an engine's session", prefix.Generate, `{"text":"x","session_params":{"id":"s","offset":1},"conversation_id":"c"}`, prefix.Request{Session: "s", EngineSession: true}},
+		{"an engine's session", prefix.Generate, `{"text":"x","session_params":{"id":"s","offset":1},"conversation_id":"c"}`, prefix.Request{Session: "s", SessionID: "s", EngineSession: true}},
 		{"an engine's session in a chat", prefix.Chat, `{"session_params":{"id":"s"},` + hello + `}`, prefix.Request{Session: "s"}},
 		{"namespace", prefix.Chat, `{"lora_path":"l","extra_key":"e","cache_salt":"c",` + hello + `}`, prefix.Request{LoRA: "l", Salt: "1:ce"}},
 		{"escapes", prefix.Chat, `{"\u006dodel":"a\/b",` + hello + `}`, prefix.Request{Model: "a/b"}},
@@ -240,8 +240,8 @@ func TestEveryEditableMemberIsAPointOnEveryRoute(t *testing.T) {
 }
 
 func TestRouteString(t *testing.T) {
-	got := fmt.Sprint(prefix.Chat, prefix.Completions, prefix.Generate, prefix.Route(9))
-	if want := "/v1/chat/completions /v1/completions /generate route 9"; got != want {
+	got := fmt.Sprint(prefix.Chat, prefix.Completions, prefix.Generate, prefix.Route(99))
+	if want := "/v1/chat/completions /v1/completions /generate route 99"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }

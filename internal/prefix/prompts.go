@@ -15,8 +15,14 @@ func (p *parser) readPrompts() error {
 		err = p.readChat()
 	case Completions:
 		err = p.readCompletions()
-	default:
+	case Generate:
 		err = p.readGenerate()
+	case Messages:
+		err = p.readMessages()
+	case Responses:
+		err = p.readResponses()
+	default:
+		err = p.readByLoad()
 	}
 	if err != nil {
 		return err

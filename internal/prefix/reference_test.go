@@ -81,6 +81,13 @@ func references(k Key, route Route, body []byte) []reference {
 		}
 		prompts(v["prompt"], suffix)
 		return refs
+	case Messages:
+		return []reference{{kind: 5, text: messages(k, v), shaping: messagesShaping(v)}}
+	case Responses:
+		return []reference{{kind: 6, text: responses(k, v), shaping: responsesShaping(v)}}
+	}
+	if route.ByLoad() {
+		return nil
 	}
 	switch {
 	case v["input_embeds"] != nil:

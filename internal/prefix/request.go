@@ -1,33 +1,6 @@
 package prefix
 
-import (
-	"fmt"
-
-	"github.com/radixbus/radixbus/internal/jsonscan"
-)
-
-// Route says what a body is.
-type Route uint8
-
-// The routes whose bodies Parse understands.
-const (
-	Chat        Route = iota + 1 // /v1/chat/completions
-	Completions                  // /v1/completions
-	Generate                     // /generate
-)
-
-// String returns the route's path.
-func (r Route) String() string {
-	switch r {
-	case Chat:
-		return "/v1/chat/completions"
-	case Completions:
-		return "/v1/completions"
-	case Generate:
-		return "/generate"
-	}
-	return fmt.Sprintf("route %d", uint8(r))
-}
+import "github.com/radixbus/radixbus/internal/jsonscan"
 
 // A FieldError is a mistake of the client's, in words for the client.
 type FieldError struct {
@@ -59,8 +32,9 @@ type Request struct {
 
 	Rids        []string // the client's own request ids
 	Session     string   // session_id, session_params.id or conversation_id, the first that is set
+	SessionID   string   // of the session that an engine holds: of /generate the first session_params.id, of /open_session and /close_session session_id
 	RoutingKey  string
-	User        string
+	User        string // of /v1/messages also metadata.user_id
 	Priority    int
 	HasPriority bool
 	DPRank      int // routed_dp_rank or data_parallel_rank
@@ -68,7 +42,7 @@ type Request struct {
 
 	Prompts     int  // at least 1
 	Batch       bool // the prompts came as a list, and so will the answer
-	PromptBytes int  // length of the prompts' JSON, tools included
+	PromptBytes int  // length of the prompts' JSON, tools included; by load of what stands for the work, at most the body
 	InputTokens int  // of all prompts, exact if they are token ids, otherwise 0
 	MaxTokenID  int  // the largest id; an engine whose vocabulary ends below it may crash on it
 	Media       int  // images, videos and sounds
@@ -83,13 +57,19 @@ type Request struct {
 	EngineSession bool // session_params of /generate (elsewhere the engine ignores it): the prompt continues what one engine holds
 	Disaggregated bool // bootstrap_host: the client pairs prefill and decode itself
 
+	// Of /v1/responses.
+	PreviousResponse string // previous_response_id: the prompt continues what one engine has stored
+	ResponseID       string // request_id: the answer's id, if the client chooses it
+	Store            bool   // unless switched off
+	Background       bool
+
 	// Points are where the body can be edited: the members for which [Editable] holds.
 	Points jsonscan.Points
 
 	body      []byte
 	doc       jsonscan.Doc
 	prompts   []prompt // the first MaxDigests
-	onlyTool  string   // if namedTool: the name of the one tool that is rendered
+	onlyTool  string   // if namedTool: the name of the tool that is rendered, and no other
 	namedTool bool
 	noTools   bool
 
@@ -99,7 +79,7 @@ type Request struct {
 	promptRoom [1]prompt
 }
 
-// A prompt is one prompt's place in the body. Of a chat that is its messages.
+// A prompt is one prompt's place in the body. Of a conversation that is its messages.
 type prompt struct {
 	kind       promptKind
 	escaped    bool
@@ -115,6 +95,8 @@ const (
 	idsPrompt
 	chatPrompt
 	embedsPrompt
+	messagesPrompt
+	responsesPrompt
 )
 
 // Multimodal reports whether the prompt holds more than text.
