@@ -83,6 +83,7 @@ func TestDigestsAreThoseOfTheGoldenFile(t *testing.T) {
 		{"ids", Generate, `{"input_ids":[[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,2147483647]]}`},
 		{"generate", Generate, `{"text":"` + long[:64] + `","image_data":["u"]}`},
 	}
+	bodies = append(bodies, goldenConversations()...)
 	k, err := NewKey([]byte("the secret of the golden file"))
 	if err != nil {
 		t.Fatal(err)
