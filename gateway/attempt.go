@@ -2,15 +2,11 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"net/http"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -19,7 +15,7 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 	a.reset(p.Worker)
 	s := g.demux.open(p.Worker, p.Instance, a.c.assign.Attempt)
 	defer s.close()
-	t := &attempt{g: g, a: a, s: s, p: p, tick: time.NewTicker(250 * time.Millisecond)}
+	t := &attempt{g: g, a: a, s: s, p: p, ended: a.c.live.ended, tick: time.NewTicker(250 * time.Millisecond)}
 	defer t.tick.Stop()
 	end := t.send(ctx)
 	if end.code == wire.CodeOK {
@@ -37,6 +33,7 @@ type attempt struct {
 	a        *answer
 	s        *stream
 	p        *wire.Placement
+	ended    <-chan struct{} // the client wants it aborted
 	tick     *time.Ticker
 	sent     time.Time // when the last byte of the request had gone
 	accepted bool
@@ -115,18 +112,16 @@ func (t *attempt) dispatch(ctx context.Context) *wire.Dispatch {
 	d := &wire.Dispatch{
 		Request: c.id, Attempt: a.Attempt, Instance: t.p.Instance, Stream: t.s.id, Gateway: t.g.cfg.ID,
 		Lease: t.p.Lease, Pool: a.Pool, Model: a.Model, Tenant: a.Tenant, Label: c.label,
-		Method: http.MethodPost, Path: c.path, Headers: c.headers, Window: wire.StreamWindow, Flags: a.Flags,
-		Prompt: t.p.Prompt, Predicted: t.p.Predicted, Edits: t.p.Edits,
-		Open: uint64(c.req.Points.Open), Empty: c.req.Points.Empty, N: a.N, Prompts: uint32(min(max(c.req.Prompts, 1), 1<<16)), Size: uint64(len(c.body)),
+		Method: c.method, Path: c.path, Headers: c.headers, Window: wire.StreamWindow, Flags: a.Flags,
+		Prompt: t.p.Prompt, Predicted: t.p.Predicted, Edits: t.p.Edits, N: a.N, Prompts: 1, Size: uint64(len(c.body)),
 	}
 	if end, ok := ctx.Deadline(); ok {
 		d.RemainingMillis = uint32(max(1, min(time.Until(end).Milliseconds(), 1<<32-1)))
 	}
-	if c.req.Model == "" && c.route != prefix.Generate { // an engine would answer as "default"
-		if name, err := json.Marshal(a.Model); err == nil {
-			d.Edits = append(slices.Clone(d.Edits), wire.Edit{Key: "model", Value: name})
-		}
+	if c.req == nil {
+		return d
 	}
+	d.Open, d.Empty, d.Prompts = uint64(c.req.Points.Open), c.req.Points.Empty, uint32(min(max(c.req.Prompts, 1), 1<<16))
 	for _, m := range c.req.Points.Members {
 		d.Points = append(d.Points, wire.Point{Key: m.Key, KeyStart: uint64(m.KeyStart), Start: uint64(m.Start), End: uint64(m.End)})
 	}
@@ -204,6 +199,9 @@ func (t *attempt) wait(ctx context.Context) ending {
 	select {
 	case <-t.s.wake:
 	case <-t.tick.C:
+	case <-t.ended: // the adapter has the engine end it, in the engine's own words
+		t.ended = nil
+		t.g.demux.cancel(t.s, wire.CodeAborted)
 	case <-ctx.Done():
 		return ending{code: causeCode(ctx)}
 	}

@@ -44,7 +44,7 @@ func newDemux(cfg Config, b *bus.Bus, m *metrics) *demux {
 // pendingBytes bounds what the client library keeps for a subscription whose callback is behind.
 const pendingBytes = 256 << 20
 
-func (d *demux) start(ctx context.Context) error {
+func (d *demux) start(ctx context.Context, aborted nats.MsgHandler) error {
 	d.replies = d.bus.Bulk.NewInbox()
 	for _, l := range []struct {
 		conn    *nats.Conn
@@ -53,6 +53,7 @@ func (d *demux) start(ctx context.Context) error {
 	}{
 		{d.bus.Tokens, d.subjects.OutAll(d.gateway), d.frames},
 		{d.bus.Bulk, d.replies + ".*", d.reply},
+		{d.bus.Control, d.subjects.Abort(), aborted},
 	} {
 		sub, err := l.conn.Subscribe(l.subject, l.on)
 		if err == nil {
@@ -106,6 +107,20 @@ func (d *demux) forget(s *stream) {
 	sh.mu.Lock()
 	delete(sh.streams, s.id)
 	sh.mu.Unlock()
+}
+
+// perWorker counts the streams that are open.
+func (d *demux) perWorker() map[string]int {
+	open := make(map[string]int)
+	for i := range d.shards {
+		sh := &d.shards[i]
+		sh.mu.Lock()
+		for _, s := range sh.streams {
+			open[s.worker]++
+		}
+		sh.mu.Unlock()
+	}
+	return open
 }
 
 // frames runs on the token connection's goroutine and never blocks.

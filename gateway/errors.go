@@ -69,6 +69,14 @@ func badRequest(param, format string, args ...any) *Failure {
 	return &Failure{Status: http.StatusBadRequest, Type: "invalid_request_error", Code: "invalid_request", Param: param, Message: fmt.Sprintf(format, args...)}
 }
 
+// gone is what an engine kept and is not to be found.
+func gone(param, format string, args ...any) *Failure {
+	return &Failure{Status: http.StatusNotFound, Type: "invalid_request_error", Code: "not_found", Param: param, Message: fmt.Sprintf(format, args...)}
+}
+
+// noWorkerYet is the answer while nobody is there.
+func noWorkerYet() *Failure { return failureOf(wire.CodeNoWorker, "", time.Second) }
+
 func fieldFailure(err *prefix.FieldError) *Failure { return badRequest(err.Field, "%s", err.Message) }
 
 func tooLarge(limit int64) *Failure {

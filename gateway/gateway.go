@@ -128,6 +128,8 @@ type Gateway struct {
 	metrics  *metrics
 	inFlight atomic.Int64 // bytes of bodies
 	doors    *doors
+	live     lives
+	loadBook loadBook
 	conns    sync.WaitGroup // of clients
 	started  time.Time
 
@@ -236,7 +238,7 @@ func (g *Gateway) join(ctx context.Context) (leave func(), err error) {
 	}
 	g.bus, g.scheduler, g.key = parts.Bus, parts.Scheduler, parts.Key
 	g.demux = newDemux(g.cfg, g.bus, g.metrics)
-	if err := g.demux.start(ctx); err != nil {
+	if err := g.demux.start(ctx, g.aborted); err != nil {
 		return nil, err
 	}
 	if g.roster, err = roster.NewListener(roster.Config{Conn: g.bus.Control, Subjects: g.cfg.Subjects}); err != nil {

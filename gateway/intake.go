@@ -1,10 +1,14 @@
 package gateway
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"mime/multipart"
 	"net/http"
 	"os"
 	"strconv"
@@ -12,19 +16,22 @@ import (
 
 	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/roster"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // A call is one client request, read and understood.
 type call struct {
 	who
-	route   prefix.Route
-	path    string
+	route   *surface.Route
+	method  string
+	path    string // as engines call it
 	arrived time.Time
 	body    []byte
-	req     *prefix.Request
+	req     *prefix.Request // nil where there is no JSON
 	assign  wire.AssignRequest
 	headers []wire.Header
+	live    live
 }
 
 // Request headers that clients may send us.
@@ -34,7 +41,20 @@ const (
 	headerSession  = "X-Radixbus-Session"
 	headerSMGKey   = "X-Smg-Routing-Key"
 	headerPriority = "X-Radixbus-Priority"
+	headerRank     = "X-Data-Parallel-Rank"
 )
+
+// grammars say how the bodies of routes are read, by path. Some share one with another.
+var grammars = func() map[string]prefix.Route {
+	of := map[string]prefix.Route{
+		"/rerank": prefix.Rerank, "/tokenize": prefix.Tokenize, "/detokenize": prefix.Detokenize,
+		"/parse_function_call": prefix.Tokenize, "/separate_reasoning": prefix.Tokenize,
+	}
+	for r := prefix.Chat; r <= prefix.CloseSession; r++ {
+		of[r.String()] = r
+	}
+	return of
+}()
 
 // read takes the request in: body, model, digests. The caller returns the body's bytes to the budget with release.
 func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release func(), err error) {
@@ -42,6 +62,10 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 	release = func() {}
 	if err := c.readHeaders(r); err != nil {
 		return release, err
+	}
+	if c.route.Empty {
+		c.path = c.route.Called()
+		return release, g.describeEmpty(ctx, r, c)
 	}
 	if end, ok := ctx.Deadline(); ok { // a body may not trickle in for longer than the request has
 		a.rc.SetReadDeadline(end) //nolint:errcheck // a connection without deadlines has none to miss
@@ -52,7 +76,10 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 	}
 	a.rc.SetReadDeadline(time.Time{}) //nolint:errcheck // from here on, reading only tells whether the client is there
 	g.metrics.bodyBytes.Add(float64(len(c.body)))
-	if c.req, err = prefix.Parse(c.route, c.body); err != nil {
+	if c.route.Opaque {
+		return release, g.describeOpaque(ctx, r, c)
+	}
+	if c.req, err = prefix.Parse(grammars[c.route.Path], c.body); err != nil {
 		if f, ok := errors.AsType[*prefix.FieldError](err); ok {
 			return release, fieldFailure(f)
 		}
@@ -141,7 +168,7 @@ func (c *call) readHeaders(r *http.Request) error {
 	default:
 		return badRequest("x-radixbus-priority", "The header x-radixbus-priority is interactive, default or batch.")
 	}
-	for _, name := range [...]string{"Content-Type", "Accept", "Traceparent", "Tracestate"} {
+	for _, name := range [...]string{"Content-Type", "Accept", "Traceparent", "Tracestate", "Anthropic-Version", "Anthropic-Beta"} {
 		if v := r.Header.Get(name); v != "" && len(v) <= 2*wire.MaxName {
 			c.headers = append(c.headers, wire.Header{Name: name, Value: v})
 		}
@@ -166,59 +193,136 @@ func (g *Gateway) deadline(r *http.Request) (time.Duration, error) {
 // describe fills in what a scheduler must know: pool, digests, needs.
 func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error {
 	q, a := c.req, &c.assign
-	served, err := g.modelOf(ctx, r, c)
+	served, err := g.meant(ctx, cmp.Or(q.Model, r.Header.Get(headerModel)))
 	if err != nil {
 		return err
 	}
-	a.Request, a.Gateway, a.Model, a.Pool = c.id, g.cfg.ID, served.Model.Name, served.Pool
-	lora := q.LoRA
-	if served.Model.Kind == wire.LoRAModel {
-		lora = served.Model.Name
+	if adapter := g.roster.View().Lookup(q.LoRA); q.LoRA != "" && adapter != nil && adapter.Model.Kind == wire.LoRAModel && adapter.Pool == served.Pool {
+		served = adapter // named in a field of its own
+	}
+	g.take(c, served)
+	if served.Model.Kind != wire.LoRAModel {
+		a.LoRA = clip(q.LoRA, wire.MaxName)
 	}
 	if a.Session == "" {
 		a.Session = clip(q.Session, wire.MaxName)
 	}
-	a.LoRA = clip(lora, wire.MaxName)
+	c.live.rids = q.Rids
 	a.MaxTokens = uint32(min(max(q.MaxTokens, 0), 1<<31))
 	a.N = uint32(min(max(q.N, 1), 1<<16))
-	a.BodyBytes = uint64(len(c.body))
 	a.InputTokens = uint32(min(q.InputTokens, 1<<31))
-	a.Flags = flagsOf(q)
-	for _, d := range q.Digests(g.key, prefix.Namespace{Model: a.Pool, LoRA: lora, Salt: q.Salt}) {
-		a.Digests = append(a.Digests, wire.Digest{KeyID: d.KeyID, Ladder: d.Ladder, Bytes: d.Bytes, Hashes: d.Hashes})
+	a.Flags |= flagsOf(q)
+	switch {
+	case c.route.Light:
+	case c.route.Kind == surface.ByPrefix:
+		a.BodyBytes = uint64(len(c.body))
+		for _, d := range q.Digests(g.key, prefix.Namespace{Model: a.Pool, LoRA: a.LoRA, Salt: q.Salt}) {
+			a.Digests = append(a.Digests, wire.Digest{KeyID: d.KeyID, Ladder: d.Ladder, Bytes: d.Bytes, Hashes: d.Hashes})
+		}
+	default:
+		a.BodyBytes = uint64(q.PromptBytes)
 	}
 	if q.Salt != "" {
 		a.Salt = g.key.Hash([]byte(q.Salt))
 	}
 	a.Fingerprint = g.key.Hash(c.body)
+	return g.constrain(r, c)
+}
+
+// take notes the model, and what the route demands of a worker.
+func (g *Gateway) take(c *call, served *roster.Served) {
+	a := &c.assign
+	a.Request, a.Gateway, a.Model, a.Pool = c.id, g.cfg.ID, served.Model.Name, served.Pool
+	if served.Model.Kind == wire.LoRAModel {
+		a.LoRA = served.Model.Name
+		if served.Model.Root != "" {
+			a.LoRA = served.Model.Root // aliases share a cache
+		}
+	}
+	if c.route.SGLang {
+		a.Flags |= wire.FlagNative
+	}
+	if c.route.Kind != surface.ByPrefix {
+		a.Flags |= wire.FlagByLoad
+	}
+	a.N = 1
+}
+
+// describeEmpty is describe for a request without a body: for what an engine keeps, or of any engine.
+func (g *Gateway) describeEmpty(ctx context.Context, r *http.Request, c *call) error {
+	id := r.PathValue("id")
+	if c.route.Kind != surface.Kept {
+		served, err := g.meant(ctx, r.Header.Get(headerModel))
+		if err == nil {
+			g.take(c, served)
+		}
+		return err
+	}
+	if !surface.ValidID(id) {
+		return badRequest("response_id", "The id %.100q is none that is given out here.", id)
+	}
+	c.path = c.route.For(id)
+	keeper, err := g.keeper(ctx, id, "response_id", r.Header.Get(headerModel))
+	if err != nil {
+		return err
+	}
+	served := g.roster.View().Lookup(keeper.Info.Models[0].Name)
+	if served == nil {
+		return noWorkerYet()
+	}
+	g.take(c, served)
+	c.assign.Model, c.assign.Pool, c.assign.Engine = keeper.Info.Models[0].Name, keeper.Info.Pool, keeper.Info.Engine
 	return nil
 }
 
-// modelOf finds the model that is meant: the body's, the header's, or the only one there is.
-func (g *Gateway) modelOf(ctx context.Context, r *http.Request, c *call) (*roster.Served, error) {
-	model := c.req.Model
-	if model == "" {
-		model = r.Header.Get(headerModel)
+// describeOpaque is describe for a form: it names its model in a field.
+func (g *Gateway) describeOpaque(ctx context.Context, r *http.Request, c *call) error {
+	model, err := formField(r.Header.Get("Content-Type"), c.body, "model")
+	if err != nil {
+		return err
 	}
-	view := g.roster.View()
-	if model == "" && len(view.Models) != 1 || model != "" && view.Lookup(model) == nil {
-		g.settle(ctx)
-		view = g.roster.View()
+	served, err := g.meant(ctx, cmp.Or(model, r.Header.Get(headerModel)))
+	if err != nil {
+		return err
 	}
-	switch {
-	case model == "" && len(view.Models) == 1:
-		return view.Models[0], nil
-	case model == "" && len(view.Models) == 0:
-		return nil, failureOf(wire.CodeNoWorker, "", time.Second)
-	case model == "":
-		return nil, badRequest("model", "Several models are served here: name one in the field model, or in the header x-radixbus-model.")
-	case view.Lookup(model) == nil && len(view.Models) == 0:
-		return nil, failureOf(wire.CodeNoWorker, "", time.Second) // nothing is here yet: the name may be right
-	case view.Lookup(model) == nil:
-		return nil, unknownModel(model, view.Names(namesTold), len(view.Models))
-	}
-	return view.Lookup(model), nil
+	g.take(c, served)
+	c.assign.Flags |= wire.FlagOpaque
+	c.assign.BodyBytes = uint64(len(c.body))
+	c.assign.Fingerprint = g.key.Hash(c.body)
+	return g.constrain(r, c)
 }
+
+// formField finds a field of a multipart form, within a bound.
+func formField(contentType string, body []byte, name string) (string, error) {
+	kind, params, err := mime.ParseMediaType(contentType)
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return "", &Failure{
+			Status: http.StatusUnsupportedMediaType, Type: "invalid_request_error", Code: "unsupported_content_type",
+			Message: "This route takes a form: content type multipart/form-data with a boundary.",
+		}
+	}
+	form := multipart.NewReader(bytes.NewReader(body), params["boundary"])
+	for range maxFormParts {
+		part, err := form.NextPart()
+		if err == io.EOF {
+			return "", nil
+		}
+		if err != nil {
+			return "", badRequest("", "The form could not be read.")
+		}
+		if part.FormName() == name {
+			value, err := io.ReadAll(io.LimitReader(part, wire.MaxName+1))
+			if err != nil || len(value) > wire.MaxName {
+				return "", badRequest(name, "The field %s could not be read.", name)
+			}
+			return string(value), nil
+		}
+	}
+	return "", nil
+}
+
+// maxFormParts bounds the fields of a form that are looked at.
+const maxFormParts = 256
 
 func flagsOf(q *prefix.Request) (f wire.Flags) {
 	for _, b := range [...]struct {

@@ -7,51 +7,52 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/radixbus/radixbus/internal/prefix"
-	"github.com/radixbus/radixbus/internal/roster"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-// routes is the list of what the public listener serves. What is not on it is 404, so no control route of an engine
-// can be reached.
+// A handler answers one request that has a name.
+type handler func(http.ResponseWriter, *http.Request, who)
+
+// routes is all that the public listener serves: the list in package surface, and what the gateway answers itself. What is
+// not on it is 404, so no control route of an engine can be reached.
 func (g *Gateway) routes() http.Handler {
-	mux := http.NewServeMux()
-	always := func(method, pattern string, h func(http.ResponseWriter, *http.Request, who)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			who := identify(w, r)
-			if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
-				wrongMethod(r, method).write(w)
-				return
-			}
-			h(w, r, who)
+	mux := &methods{ServeMux: http.NewServeMux(), byPath: make(map[string]map[string]handler)}
+	for _, one := range []struct {
+		method, path string
+		h            handler
+	}{
+		{"GET", "/v1/models", g.models},
+		{"GET", "/v1/models/{model...}", g.model},
+		{"GET", "/model_info", g.modelInfo}, {"GET", "/get_model_info", g.modelInfo},
+		{"GET", "/server_info", g.serverInfo}, {"GET", "/get_server_info", g.serverInfo},
+		{"GET", "/v1/loads", g.loads}, {"GET", "/get_load", g.oldLoads},
+		{"GET", "/get_loads", g.smgLoads}, {"GET", "/workers", g.publicWorkers},
+		{"GET", "/health_generate", g.healthGenerate},
+		{"POST", "/abort_request", g.abortRequest},
+	} {
+		mux.handle(one.method, one.path, g.open(one.h))
+	}
+	for route := range surface.Routes() {
+		for _, method := range route.Methods {
+			mux.handle(method, route.Path, g.open(func(w http.ResponseWriter, r *http.Request, who who) { g.serve(w, r, who, route) }))
+		}
+	}
+	mux.handle("GET", "/livez", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
+	for _, path := range []string{"/readyz", "/health", "/readiness"} {
+		mux.handle("GET", path, g.readyz)
+	}
+	mux.handle("GET", "/liveness", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
+	for prefix, text := range absent {
+		mux.HandleFunc(prefix, func(w http.ResponseWriter, r *http.Request) {
+			identify(w, r)
+			notHere(text).write(w)
 		})
 	}
-	handle := func(method, pattern string, h func(http.ResponseWriter, *http.Request, who)) {
-		always(method, pattern, func(w http.ResponseWriter, r *http.Request, who who) {
-			if !g.doors.enter() {
-				w.Header().Set("Connection", "close")
-				leaving().write(w)
-				return
-			}
-			defer g.doors.leave()
-			if f := g.awaitJoin(r.Context()); f != nil {
-				f.write(w)
-				return
-			}
-			h(w, r, who)
-		})
-	}
-	for _, route := range []prefix.Route{prefix.Chat, prefix.Completions, prefix.Generate} {
-		handle(http.MethodPost, route.String(), func(w http.ResponseWriter, r *http.Request, who who) { g.serve(w, r, who, route) })
-	}
-	handle(http.MethodGet, "/v1/models", g.models)
-	handle(http.MethodGet, "/v1/models/{model...}", g.model)
-	always(http.MethodGet, "/livez", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
-	always(http.MethodGet, "/readyz", g.readyz)
-	always(http.MethodGet, "/health", g.readyz)
 	mux.HandleFunc("/", unknownRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/") || r.RequestURI == "*" { // a mux answers these without a word
@@ -66,6 +67,91 @@ func (g *Gateway) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// absent are routes of OpenAI's and SGLang's surfaces that are known and not here, by where they begin.
+var absent = map[string]string{
+	"/v1/files":          "Files are not served here yet.",
+	"/v1/files/":         "Files are not served here yet.",
+	"/v1/batches":        "Batches are not served here yet: send the requests one by one.",
+	"/v1/batches/":       "Batches are not served here yet: send the requests one by one.",
+	"/v1/realtime":       "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
+	"/v1/realtime/":      "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
+	"/v1/conversations":  "Conversations are not stored here: use previous_response_id, or send the messages.",
+	"/v1/conversations/": "Conversations are not stored here: use previous_response_id, or send the messages.",
+}
+
+func notHere(text string) *Failure {
+	return &Failure{Status: http.StatusNotImplemented, Type: "invalid_request_error", Code: "not_implemented", Message: text}
+}
+
+// methods is a mux that tells a wrong method from an unknown path, in words.
+type methods struct {
+	*http.ServeMux
+	byPath map[string]map[string]handler
+}
+
+func (m *methods) handle(method, pattern string, h handler) {
+	of := m.byPath[pattern]
+	if of == nil {
+		of = make(map[string]handler)
+		m.byPath[pattern] = of
+		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			who := identify(w, r)
+			h := of[r.Method]
+			if r.Method == http.MethodHead {
+				h = of[http.MethodGet]
+			}
+			if h == nil {
+				wrongMethod(r, of).write(w)
+				return
+			}
+			h(w, r, who)
+		})
+	}
+	if of[method] == nil { // what the gateway answers itself was first
+		of[method] = h
+	}
+}
+
+func wrongMethod(r *http.Request, of map[string]handler) *Failure {
+	var right []string
+	for method := range of {
+		right = append(right, method)
+		if method == http.MethodGet {
+			right = append(right, http.MethodHead)
+		}
+	}
+	slices.Sort(right)
+	return &Failure{
+		Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed", Allow: strings.Join(right, ", "),
+		Message: fmt.Sprintf("%.200s takes %s, not %.20s.", r.URL.Path, strings.Join(right, " or "), r.Method),
+	}
+}
+
+func unknownRoute(w http.ResponseWriter, r *http.Request) {
+	identify(w, r)
+	(&Failure{
+		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_route",
+		Message: fmt.Sprintf("There is no route %.20s %.200s.", r.Method, r.URL.Path),
+	}).write(w)
+}
+
+// open lets requests in while the gateway takes any, once it has joined.
+func (g *Gateway) open(h handler) handler {
+	return func(w http.ResponseWriter, r *http.Request, who who) {
+		if !g.doors.enter() {
+			w.Header().Set("Connection", "close")
+			leaving().write(w)
+			return
+		}
+		defer g.doors.leave()
+		if f := g.awaitJoin(r.Context()); f != nil {
+			f.write(w)
+			return
+		}
+		h(w, r, who)
+	}
 }
 
 // awaitJoin waits for a gateway that has not found its bus yet, within the same bound as for a bus that was lost.
@@ -87,25 +173,6 @@ func (g *Gateway) awaitJoin(ctx context.Context) *Failure {
 	case <-ctx.Done():
 		return failureOf(causeCode(ctx), "", 0)
 	}
-}
-
-func unknownRoute(w http.ResponseWriter, r *http.Request) {
-	identify(w, r)
-	(&Failure{
-		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_route",
-		Message: fmt.Sprintf("There is no route %.20s %.200s.", r.Method, r.URL.Path),
-	}).write(w)
-}
-
-func wrongMethod(r *http.Request, right string) *Failure {
-	f := &Failure{
-		Status: http.StatusMethodNotAllowed, Type: "invalid_request_error", Code: "method_not_allowed", Allow: right,
-		Message: fmt.Sprintf("%.200s takes %s, not %.20s.", r.URL.Path, right, r.Method),
-	}
-	if right == http.MethodGet {
-		f.Allow += ", " + http.MethodHead
-	}
-	return f
 }
 
 // who are the names of a request.
@@ -148,61 +215,6 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request, _ who) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
-}
-
-// modelCard is OpenAI's model object, with what SGLang adds to it.
-type modelCard struct {
-	ID          string  `json:"id"`
-	Object      string  `json:"object"`
-	Created     int64   `json:"created"`
-	OwnedBy     string  `json:"owned_by"`
-	Root        string  `json:"root"`
-	Parent      *string `json:"parent"`
-	MaxModelLen *int    `json:"max_model_len"`
-}
-
-func (g *Gateway) card(s *roster.Served) modelCard {
-	c := modelCard{ID: s.Model.Name, Object: "model", Created: s.Model.Created, OwnedBy: s.Model.OwnedBy, Root: s.Pool}
-	if c.Created == 0 {
-		c.Created = g.started.Unix()
-	}
-	if c.OwnedBy == "" {
-		c.OwnedBy = "radixbus"
-	}
-	if s.Model.Name != s.Pool {
-		c.Parent = &s.Pool
-	}
-	if s.Model.ContextLength > 0 {
-		c.MaxModelLen = &s.Model.ContextLength
-	}
-	return c
-}
-
-func (g *Gateway) models(w http.ResponseWriter, r *http.Request, _ who) {
-	g.settle(r.Context())
-	cards := []modelCard{}
-	for _, s := range g.roster.View().Models {
-		cards = append(cards, g.card(s))
-	}
-	writeJSON(w, map[string]any{"object": "list", "data": cards})
-}
-
-func (g *Gateway) model(w http.ResponseWriter, r *http.Request, _ who) {
-	g.settle(r.Context())
-	name, view := strings.Trim(r.PathValue("model"), "/"), g.roster.View()
-	if s := view.Lookup(name); s != nil {
-		writeJSON(w, g.card(s))
-		return
-	}
-	unknownModel(name, view.Names(namesTold), len(view.Models)).write(w)
-}
-
-// settle waits out the first roll call: just after the start, an unknown worker may only be an unheard one.
-func (g *Gateway) settle(ctx context.Context) {
-	select {
-	case <-g.roster.Settled():
-	case <-ctx.Done():
-	}
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

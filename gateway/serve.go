@@ -8,23 +8,24 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/radixbus/radixbus/internal/prefix"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // errDeadline is the cause that ends a request whose time is over.
 var errDeadline = errors.New("the request's time is over")
 
-// serve answers one inference request.
-func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route prefix.Route) {
-	c := &call{who: who, route: route, path: route.String(), arrived: time.Now()}
+// serve answers one request that an engine has to do with.
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *surface.Route) {
+	c := &call{who: who, route: route, method: r.Method, path: route.Called(), arrived: time.Now()}
+	c.live.caller = g.callerOf(r)
 	g.metrics.inFlight.Inc()
 	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w)}
 	defer func() {
 		a.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next answer has its own, or none
 		g.metrics.inFlight.Dec()
 		g.metrics.total.Observe(time.Since(c.arrived).Seconds())
-		g.metrics.requests.WithLabelValues(c.path, strconv.Itoa(a.status)).Inc()
+		g.metrics.requests.WithLabelValues(route.Path, strconv.Itoa(a.status)).Inc()
 	}()
 	limit, err := g.deadline(r)
 	if err != nil {
@@ -39,6 +40,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route p
 		a.fail(asFailure(err))
 		return
 	}
+	g.live.add(c)
+	defer g.live.remove(c)
 	g.answer(ctx, a)
 }
 
@@ -60,7 +63,11 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 		if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
 			last = ending{code: causeCode(ctx)}
 		}
-		if a.begun || !last.code.Retryable() || ctx.Err() != nil {
+		aborted := c.isAborted()
+		if aborted && !last.complete() && ctx.Err() == nil {
+			last = ending{code: wire.CodeAborted}
+		}
+		if a.begun || !last.code.Retryable() || ctx.Err() != nil || aborted {
 			a.finish(last)
 			return
 		}
@@ -113,6 +120,12 @@ const schedulerPatience = 5 * time.Second
 func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 	asked := time.Now()
 	defer func() { g.metrics.assign.Observe(time.Since(asked).Seconds()) }()
+	ctx, abort := context.WithCancelCause(ctx)
+	defer abort(nil)
+	if c.live.placing(c.assign.Attempt, abort) {
+		return nil, errAborted
+	}
+	defer func() { c.live.placing(c.assign.Attempt, nil) }()
 	began := asked
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		if waited, err := g.awaitBus(ctx); err != nil {
@@ -164,8 +177,11 @@ func (g *Gateway) awaitBus(ctx context.Context) (waited bool, err error) {
 // unplaced is how a request ends for which there was no worker. After a failed attempt the failure says more than
 // the fact that nobody is left.
 func (g *Gateway) unplaced(ctx context.Context, c *call, err error, last ending) ending {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return ending{code: causeCode(ctx)}
+	case errors.Is(err, errAborted):
+		return ending{code: wire.CodeAborted}
 	}
 	if r, ok := errors.AsType[*refusal](err); ok {
 		if r.reply.Code == wire.CodeNoWorker && last.code != wire.CodeOK {

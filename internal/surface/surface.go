@@ -66,6 +66,7 @@ type Route struct {
 	Dialect Dialect
 	Errors  Envelope
 	SGLang  bool // no other engine has it
+	Light   bool // its engine's GPU has nothing to do with it
 	Opaque  bool // the body is no JSON: it is passed on as it is
 	Empty   bool // there is no body
 }
@@ -84,27 +85,27 @@ var routes = [...]Route{
 	{Path: "/v1/messages", Methods: post, Kind: ByPrefix, Dialect: Anthropic, Errors: AnthropicError},
 	{Path: "/v1/responses", Methods: post, Kind: ByPrefix, Naming: ByResponseID, Dialect: Responses},
 
-	{Path: "/v1/messages/count_tokens", Methods: post, Kind: ByLoad, Errors: AnthropicError},
+	{Path: "/v1/messages/count_tokens", Methods: post, Kind: ByLoad, Light: true, Errors: AnthropicError},
 	{Path: "/v1/embeddings", Methods: post, Kind: ByLoad},
 	{Path: "/v1/rerank", Methods: postPut, Kind: ByLoad},
 	{Path: "/rerank", Engine: "/v1/rerank", Methods: post, Kind: ByLoad},
 	{Path: "/v1/score", Methods: post, Kind: ByLoad},
 	{Path: "/v1/classify", Methods: post, Kind: ByLoad},
-	{Path: "/v1/tokenize", Methods: post, Kind: ByLoad},
-	{Path: "/tokenize", Methods: post, Kind: ByLoad},
-	{Path: "/v1/detokenize", Methods: post, Kind: ByLoad},
-	{Path: "/detokenize", Methods: post, Kind: ByLoad},
+	{Path: "/v1/tokenize", Methods: post, Kind: ByLoad, Light: true},
+	{Path: "/tokenize", Methods: post, Kind: ByLoad, Light: true},
+	{Path: "/v1/detokenize", Methods: post, Kind: ByLoad, Light: true},
+	{Path: "/detokenize", Methods: post, Kind: ByLoad, Light: true},
 	{Path: "/v1/audio/transcriptions", Methods: post, Kind: ByLoad, Opaque: true},
 	{Path: "/encode", Methods: postPut, Kind: ByLoad, SGLang: true},
 	{Path: "/classify", Methods: postPut, Kind: ByLoad, SGLang: true},
-	{Path: "/parse_function_call", Methods: post, Kind: ByLoad, SGLang: true},
-	{Path: "/separate_reasoning", Methods: post, Kind: ByLoad, SGLang: true},
+	{Path: "/parse_function_call", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
+	{Path: "/separate_reasoning", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
 	{Path: "/health_generate", Methods: get, Kind: ByLoad, SGLang: true, Empty: true},
 
-	{Path: "/v1/responses/{id}", Methods: get, Kind: Kept, Empty: true},
-	{Path: "/v1/responses/{id}/cancel", Methods: post, Kind: Kept, Empty: true},
-	{Path: "/open_session", Methods: post, Kind: ByLoad, SGLang: true},
-	{Path: "/close_session", Methods: post, Kind: Kept, SGLang: true},
+	{Path: "/v1/responses/{id}", Methods: get, Kind: Kept, Light: true, Empty: true},
+	{Path: "/v1/responses/{id}/cancel", Methods: post, Kind: Kept, Light: true, Empty: true},
+	{Path: "/open_session", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
+	{Path: "/close_session", Methods: post, Kind: Kept, SGLang: true, Light: true},
 }
 
 // Routes yields all of them.

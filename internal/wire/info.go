@@ -52,6 +52,7 @@ type WorkerInfo struct {
 	WireVersion     int      `json:"wire_version"`
 	PriorityEnabled bool     `json:"priority_scheduling,omitempty"`
 
+	URL       string          `json:"url,omitempty"`        // of the engine, for people: without credentials, and as its adapter calls it
 	Adapter   string          `json:"adapter,omitempty"`    // one life of the adapter's process: a name is one adapter's at a time
 	ModelInfo json.RawMessage `json:"model_info,omitempty"` // what the engine answers on /model_info, an object
 }
@@ -109,7 +110,7 @@ func (w *WorkerInfo) check() error {
 	if len(w.ModelInfo) > MaxModelInfo {
 		errs = append(errs, fmt.Errorf("%w: model info of %d bytes", ErrMalformed, len(w.ModelInfo)))
 	}
-	if len(w.Region) > MaxName || len(w.Engine) > MaxName || len(w.Adapter) > MaxName {
+	if len(w.Region) > MaxName || len(w.Engine) > MaxName || len(w.Adapter) > MaxName || len(w.URL) > MaxPath {
 		errs = append(errs, fmt.Errorf("%w: region or engine of worker %.40q", ErrMalformed, w.Worker))
 	}
 	if min(w.CapacityTokens, w.MaxPayload, int64(w.PageSize), int64(w.MaxRunning), int64(w.ContextLength)) < 0 {
