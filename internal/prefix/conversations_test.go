@@ -156,7 +156,7 @@ func TestWhatMattersInResponses(t *testing.T) {
 		variant{`"id":"fc_1"`, `"id":"fc_2"`},
 		variant{`"output":"It is 42."`, `"id":"fco_1","output":[{"type":"input_text","text":"It is 42."}]`},
 		variant{`a.png"`, `a.png","detail":"auto"`},
-		variant{`{"type":"custom","name":"g"}`, `{"type":"web_search"},{"type":"custom","strict":false,"name":"g"},{"type":"mcp","server_label":"x"}`},
+		variant{`{"type":"custom","name":"g"}`, `{"type":"web_search"},{"type":"custom","strict":false,"name":"g","format":{"type":"text"}},{"type":"mcp","server_label":"x"}`},
 		variant{`"input":[`, `"input":[{"type":"reasoning","summary":[],"id":"rs_0"},`},
 	)
 	some := []variant{

@@ -313,6 +313,9 @@ func responses(k Key, v map[string]any) []byte {
 		switch kind {
 		case "function", "custom", "namespace":
 			tools = append(tools, pick(tool, func(key string, v any) bool {
+				if format, ok := v.(map[string]any); ok && key == "format" && format["type"] == "text" {
+					return false
+				}
 				return slices.Contains(strings.Fields("type name description parameters format tools defer_loading"), key) || key == "strict" && v == true
 			}))
 		default:

@@ -112,8 +112,10 @@ func (w *writer) shapeResponses() {
 func responseToolMember(r *Request, key []byte, value int) bool {
 	kind := r.doc.Nodes[value].Kind
 	switch string(key) {
-	case "type", "name", "description", "parameters", "format", "tools", "defer_loading":
+	case "type", "name", "description", "parameters", "tools", "defer_loading":
 		return kind != jsonscan.Null
+	case "format": // text is as good as none
+		return kind != jsonscan.Null && (kind != jsonscan.Object || string(r.text(r.member(value, "type"))) != "text")
 	case "strict":
 		return kind == jsonscan.True
 	}
