@@ -231,6 +231,9 @@ type selection func(r *Request, key []byte, value int) bool
 // renderObject writes an object as canonical JSON, of its members the selected ones; nil selects all.
 func (w *writer) renderObject(at int, selected selection) {
 	base := len(w.pairs)
+	if w.pairs == nil {
+		w.pairs = make([]pair, 0, 32)
+	}
 	for k, v := range w.doc.Pairs(at) {
 		w.pairs = append(w.pairs, pair{w.doc.Nodes[k].Text(w.body), len(w.pairs), v})
 	}

@@ -25,8 +25,8 @@ func Parse(route Route, body []byte) (*Request, error) {
 	}
 	r := &Request{Route: route, N: 1, Prompts: 1, body: body}
 	r.doc.Fields, r.doc.Nodes, r.prompts = r.fieldRoom[:0], r.nodeRoom[:0], r.promptRoom[:0]
-	if n := len(body) / 128; n > len(r.nodeRoom) {
-		r.doc.Nodes = make([]jsonscan.Node, 0, min(n, 2048))
+	if per := routes[route].perNode; per > 0 && len(body)/per > len(r.nodeRoom) {
+		r.doc.Nodes = make([]jsonscan.Node, 0, min(len(body)/per, 8192))
 	}
 	if err := jsonscan.Scan(&r.doc, body, routes[route].want); err != nil {
 		return nil, bodyError(err)

@@ -31,17 +31,18 @@ const (
 
 // routes is what sets the routes apart.
 var routes = [...]struct {
-	path   string
-	want   jsonscan.Want
-	native bool
-	byLoad bool
-	work   []string // by load: the members that an engine works through, if there are any
+	path    string
+	want    jsonscan.Want
+	perNode int // bytes of a body for each node on its tape, rather too few; 0 if its tape is short
+	native  bool
+	byLoad  bool
+	work    []string // by load: the members that an engine works through, if there are any
 }{
-	Chat:           {path: "/v1/chat/completions", want: wantChat},
+	Chat:           {path: "/v1/chat/completions", want: wantChat, perNode: 128},
 	Completions:    {path: "/v1/completions", want: wantCompletions},
 	Generate:       {path: "/generate", want: wantGenerate, native: true},
-	Messages:       {path: "/v1/messages", want: wantMessages},
-	Responses:      {path: "/v1/responses", want: wantResponses},
+	Messages:       {path: "/v1/messages", want: wantMessages, perNode: 64},
+	Responses:      {path: "/v1/responses", want: wantResponses, perNode: 64},
 	CountTokens:    {path: "/v1/messages/count_tokens", want: wantByLoad, byLoad: true, work: []string{"system", "messages", "tools"}},
 	Embeddings:     {path: "/v1/embeddings", want: wantByLoad, byLoad: true, work: []string{"input"}},
 	Rerank:         {path: "/v1/rerank", want: wantByLoad, byLoad: true, work: []string{"query", "documents"}},
