@@ -4,8 +4,8 @@ import "github.com/radixbus/radixbus/internal/jsonscan"
 
 // Editable reports whether a top-level member is among a [Request]'s Points, that is, whether a gateway or
 // adapter may set it: identity and placement (rid, request_id, model, lora_path, priority, routed_dp_rank,
-// data_parallel_rank, extra_key, cache_salt, session_id, session_params, conversation_id, previous_response_id,
-// routing_key, user), what the answer must carry (stream, stream_options, return_cached_tokens_details), and what
+// data_parallel_rank, extra_key, cache_salt, session_id, session_params (an engine refuses one beside the other),
+// conversation_id, previous_response_id, routing_key, user), what the answer must carry (stream, stream_options, return_cached_tokens_details), and what
 // resuming a broken stream changes (messages, prompt, text, input_ids, continue_final_message, add_generation_prompt,
 // max_tokens, max_completion_tokens, max_output_tokens, min_tokens, sampling_params).
 func Editable(key string) bool {

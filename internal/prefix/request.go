@@ -31,8 +31,8 @@ type Request struct {
 	IgnoreEOS    bool // every completion has MaxTokens
 
 	Rids        []string // the client's own request ids
-	Session     string   // session_id, session_params.id or conversation_id, the first that is set
-	SessionID   string   // of the session that an engine holds: of /generate the first session_params.id, of /open_session and /close_session session_id
+	Session     string   // session_id, session_params.id or conversation_id, the first that is set: who shares it is better off on one worker
+	SessionID   string   // of the session that one engine holds: of /generate the first session_params.id, of /open_session and /close_session session_id
 	RoutingKey  string
 	User        string // of /v1/messages also metadata.user_id
 	Priority    int
