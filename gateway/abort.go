@@ -39,7 +39,7 @@ const abortBody = 1 << 20
 func (g *Gateway) abortRequest(w http.ResponseWriter, r *http.Request, _ who) {
 	doc, err := io.ReadAll(http.MaxBytesReader(w, r.Body, abortBody))
 	if err != nil {
-		tooLarge(abortBody).write(w)
+		tooLarge(abortBody).write(w, r.URL.Path)
 		return
 	}
 	var ask struct {
@@ -47,7 +47,7 @@ func (g *Gateway) abortRequest(w http.ResponseWriter, r *http.Request, _ who) {
 		All bool            `json:"abort_all"`
 	}
 	if json.Unmarshal(doc, &ask) != nil {
-		badRequest("", "The body is an object with rid, or with abort_all.").write(w)
+		badRequest("", "The body is an object with rid, or with abort_all.").write(w, r.URL.Path)
 		return
 	}
 	caller := g.callerOf(r)
@@ -57,11 +57,11 @@ func (g *Gateway) abortRequest(w http.ResponseWriter, r *http.Request, _ who) {
 		if json.Unmarshal(ask.Rid, &one) == nil {
 			a.Names = []string{one}
 		} else if json.Unmarshal(ask.Rid, &a.Names) != nil {
-			badRequest("rid", "The field rid is a name, or a list of names.").write(w)
+			badRequest("rid", "The field rid is a name, or a list of names.").write(w, r.URL.Path)
 			return
 		}
 		if len(a.Names) == 0 || len(a.Names) > wire.MaxAborts || a.Names[0] == "" {
-			badRequest("rid", "Name between 1 and %d requests in the field rid, or set abort_all.", wire.MaxAborts).write(w)
+			badRequest("rid", "Name between 1 and %d requests in the field rid, or set abort_all.", wire.MaxAborts).write(w, r.URL.Path)
 			return
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -29,6 +30,7 @@ type answer struct {
 	pending []byte
 	begun   bool // bytes have gone to the client
 	open    bool // the last byte that went ended no event
+	events  int  // that went, of a dialect that numbers them
 }
 
 // wholeBound is how much of an answer that is no stream is held back.
@@ -101,6 +103,9 @@ const writePiece = 64 << 10
 func (a *answer) write() error {
 	b := a.pending
 	a.pending = a.pending[:0]
+	if a.c.route.Dialect == surface.Responses {
+		a.events += bytes.Count(b, []byte("\n\n"))
+	}
 	a.open = len(b) > 0 && !bytes.HasSuffix(b, []byte("\n\n")) && !bytes.HasSuffix(b, []byte("\n\r\n"))
 	for len(b) > 0 {
 		a.rc.SetWriteDeadline(time.Now().Add(a.g.cfg.ClientStall)) //nolint:errcheck // a writer without deadlines has none to miss
@@ -141,7 +146,7 @@ func (a *answer) finish(end ending) {
 		if a.open {
 			a.pending = append(a.pending, "\n\n"...)
 		}
-		a.pending = append(a.pending, failureOf(end.code, end.detail, end.retryAfter).event()...)
+		a.pending = append(a.pending, failureOf(end.code, end.detail, end.retryAfter).event(a.c.route.Dialect, a.events)...)
 		if err := a.write(); err != nil {
 			a.cut(wire.CodeSlowClient)
 		}
@@ -166,5 +171,5 @@ func (a *answer) fail(f *Failure) {
 	if f.Status >= 500 {
 		a.g.cfg.Log.Warn("request failed", "request", a.c.id.String(), "worker", a.worker, "status", f.Status, "code", f.Code)
 	}
-	f.write(a.w)
+	f.write(a.w, a.c.route.Path)
 }

@@ -10,10 +10,11 @@ import (
 	"time"
 
 	"github.com/radixbus/radixbus/internal/prefix"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-// A Failure is an error on its way to a client. It renders as the OpenAI error envelope.
+// A Failure is an error on its way to a client. It renders as the OpenAI error envelope; on Anthropic's routes, as that one's.
 type Failure struct {
 	Status     int
 	Type       string // OpenAI's class: invalid_request_error, server_error, rate_limit_error …
@@ -26,27 +27,54 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Message }
 
-// envelope is the JSON document of the failure.
-func (f *Failure) envelope() []byte {
-	type inner struct {
-		Message string  `json:"message"`
-		Type    string  `json:"type"`
-		Param   *string `json:"param"`
-		Code    string  `json:"code"`
-	}
+// An envelope is the JSON document of a failure. Its type and what numbers it are only there where they are said.
+type envelope struct {
+	Type  string `json:"type,omitempty"`
+	Error inner  `json:"error"`
+}
+
+type inner struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    string  `json:"code"`
+}
+
+func (f *Failure) inner() inner {
 	e := inner{Message: f.Message, Type: f.Type, Code: f.Code}
 	if f.Param != "" {
 		e.Param = &f.Param
 	}
-	doc, err := json.Marshal(map[string]inner{"error": e})
-	if err != nil { // strings only: cannot happen, and must not hide the failure
+	return e
+}
+
+// anthropic is the failure as Anthropic's clients know it, with what OpenAI's tells besides.
+func (f *Failure) anthropic() envelope {
+	e := envelope{Type: "error", Error: f.inner()}
+	switch {
+	case f.Status == http.StatusNotFound:
+		e.Error.Type = "not_found_error"
+	case f.Status == http.StatusRequestEntityTooLarge:
+		e.Error.Type = "request_too_large"
+	case f.Type == "server_error" && f.Status == http.StatusServiceUnavailable:
+		e.Error.Type = "overloaded_error"
+	case f.Type == "server_error":
+		e.Error.Type = "api_error"
+	}
+	return e
+}
+
+// encode is the JSON of one of our own types, which cannot fail, and must not hide the failure.
+func encode(v any) []byte {
+	doc, err := json.Marshal(v)
+	if err != nil {
 		return []byte(`{"error":{"message":"internal error","type":"server_error","param":null,"code":"internal_error"}}`)
 	}
 	return doc
 }
 
-// write sends the failure as a whole answer.
-func (f *Failure) write(w http.ResponseWriter) {
+// write sends the failure as a whole answer, in the shape that clients of the path expect.
+func (f *Failure) write(w http.ResponseWriter, path string) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Del("Content-Length")
@@ -56,13 +84,34 @@ func (f *Failure) write(w http.ResponseWriter) {
 	if f.Allow != "" {
 		h.Set("Allow", f.Allow)
 	}
+	e := envelope{Error: f.inner()}
+	if surface.IsAnthropic(path) {
+		e = f.anthropic()
+	}
 	w.WriteHeader(f.Status)
-	w.Write(append(f.envelope(), '\n')) //nolint:errcheck // the client may be gone; there is nobody to tell
+	w.Write(append(encode(e), '\n')) //nolint:errcheck // the client may be gone; there is nobody to tell
 }
 
-// event is the failure inside a stream.
-func (f *Failure) event() []byte {
-	return append(append([]byte("data: "), f.envelope()...), '\n', '\n')
+// event is the failure inside a stream, in the words of its dialect. n numbers it where events have numbers.
+func (f *Failure) event(d surface.Dialect, n int) []byte {
+	var name string
+	var doc []byte
+	switch d {
+	case surface.Anthropic:
+		name, doc = "event: error\n", encode(f.anthropic())
+	case surface.Responses: // OpenAI's own members, and those by which its clients tell an error from an event
+		e := f.inner()
+		name, doc = "event: error\n", encode(struct {
+			envelope
+			Code    string  `json:"code"`
+			Message string  `json:"message"`
+			Param   *string `json:"param"`
+			Number  int     `json:"sequence_number"`
+		}{envelope{"error", e}, e.Code, e.Message, e.Param, n})
+	default:
+		doc = encode(envelope{Error: f.inner()})
+	}
+	return fmt.Appendf(nil, "%sdata: %s\n\n", name, doc)
 }
 
 func badRequest(param, format string, args ...any) *Failure {

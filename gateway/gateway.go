@@ -300,6 +300,15 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	if view.Ready == 0 {
 		return fmt.Errorf("no worker is ready (%d known)", len(view.Workers))
 	}
+	var ready []*roster.Worker
+	for _, w := range view.Workers {
+		if w.State == wire.Ready {
+			ready = append(ready, w)
+		}
+	}
+	if !g.present(ctx, ready) { // a beat may be older than the worker's end
+		return fmt.Errorf("no worker answers (%d known)", len(view.Workers))
+	}
 	for _, m := range view.Models {
 		if m.Ready > 0 && g.scheduler.Serves(ctx, m.Pool) {
 			return nil

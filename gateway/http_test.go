@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/radixbus/radixbus/gateway"
 	"github.com/radixbus/radixbus/internal/testkit"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -39,8 +37,8 @@ func TestClientMistakesAreToldInTheEnvelope(t *testing.T) {
 		{"duplicate key", "POST", chatPath, `{"model":"llama","model":"other","messages":[]}`, nil, 400, "invalid_request", "model", "Duplicate"},
 		{"unknown model", "POST", chatPath, `{"model":"nope","messages":[{"role":"user","content":"x"}]}`, nil, 404, "model_not_found", "model", "the models are llama"},
 		{"too large, announced", "POST", chatPath, padded(4000), nil, 413, "request_too_large", "", "2000 bytes"},
-		{"unknown path", "GET", "/v1/embeddings", ``, nil, 404, "unknown_route", "", "/v1/embeddings"},
-		{"control route of an engine", "POST", "/abort_request", `{"rid":""}`, nil, 404, "unknown_route", "", ""},
+		{"unknown path", "GET", "/v1/nothing", ``, nil, 404, "unknown_route", "", "/v1/nothing"},
+		{"abort of nothing", "POST", "/abort_request", `{"rid":""}`, nil, 400, "invalid_request", "rid", ""},
 		{"root", "GET", "/", ``, nil, 404, "unknown_route", "", ""},
 		{"unknown model card", "GET", "/v1/models/nope", ``, nil, 404, "model_not_found", "model", "llama"},
 		{"deadline that is no number", "POST", chatPath, chat(false), []string{"X-Radixbus-Deadline-Ms", "soon"}, 400, "invalid_request", "x-radixbus-deadline-ms", ""},
@@ -86,7 +84,7 @@ func TestWrongMethodsAreToldTheRightOne(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, 1, nil)
 	for _, tt := range []struct{ method, path, allow string }{
-		{"GET", chatPath, "POST"}, {"PUT", "/generate", "POST"}, {"DELETE", "/v1/completions", "POST"},
+		{"GET", chatPath, "POST"}, {"DELETE", "/generate", "POST, PUT"}, {"GET", "/v1/embeddings", "POST"}, {"POST", "/v1/responses/x", "GET, HEAD"}, {"DELETE", "/v1/completions", "POST"},
 		{"POST", "/v1/models", "GET, HEAD"}, {"POST", "/livez", "GET, HEAD"}, {"PATCH", "/readyz", "GET, HEAD"},
 	} {
 		got := e.do(e.request(tt.method, tt.path, ""))
@@ -122,35 +120,44 @@ func TestNoModelNamedIsTheOneThereIs(t *testing.T) {
 	w.Answer(func(j *testkit.Job) { j.Reply(200, `{"text":"x"}`) })
 	e := newEdgeOn(t, hub, 0, nil)
 	e.sched.Decide(func(context.Context, *wire.AssignRequest) (*wire.AssignReply, error) { return testkit.Placed(w), nil })
+	for _, tt := range []struct {
+		body, header string
+		model, lora  string
+	}{
+		{`{"text":"x"}`, "", "llama", ""}, // adapters are not meant by saying nothing
+		{`{"text":"x"}`, "lora", "lora", "lora"},
+		{`{"text":"x"}`, "llama:lora", "lora", "lora"},
+		{`{"text":"x","lora_path":"lora"}`, "", "lora", "lora"},
+	} {
+		if got := e.post("/generate", tt.body, "X-Radixbus-Model", tt.header); got.status != 200 {
+			t.Fatalf("%s, model %q in the header: %d %s", tt.body, tt.header, got.status, got.body)
+		}
+		requests := e.sched.Requests()
+		if r := requests[len(requests)-1]; r.Model != tt.model || r.LoRA != tt.lora || r.Pool != "llama" {
+			t.Errorf("%s, model %q in the header: assigned as model %q, adapter %q, pool %q", tt.body, tt.header, r.Model, r.LoRA, r.Pool)
+		}
+	}
+	testkit.NewWorker(t, hub, "v", "qwen")
+	testkit.Eventually(t, "two models are there", func() bool {
+		return strings.Contains(e.do(e.request("GET", "/v1/models", "")).body, "qwen")
+	})
 	if got := e.post("/generate", `{"text":"x"}`); got.status != 400 || *failureIn(t, got.body).Param != "model" {
 		t.Errorf("two models and none named: %d %s", got.status, got.body)
-	}
-	if got := e.post("/generate", `{"text":"x"}`, "X-Radixbus-Model", "lora"); got.status != 200 {
-		t.Fatalf("model in the header: %d %s", got.status, got.body)
-	}
-	if r := e.sched.Requests()[0]; r.Model != "lora" || r.LoRA != "lora" || r.Pool != "llama" {
-		t.Errorf("assigned as model %q, adapter %q, pool %q", r.Model, r.LoRA, r.Pool)
 	}
 }
 
 // An engine that is told no model answers as "default", and a client looks for the model that it was served by.
-func TestTheEngineIsToldTheModelThatWasMeant(t *testing.T) {
+func TestTheWorkerIsToldTheModelThatWasMeant(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, 1, nil)
 	e.workers[0].Answer(func(j *testkit.Job) { j.Reply(200, `{}`) })
-	for _, tt := range []struct {
-		body string
-		want []wire.Edit
-	}{
-		{`{"messages":[{"role":"user","content":"x"}]}`, []wire.Edit{{Key: "model", Value: []byte(`"llama"`)}}},
-		{`{"model":"llama","messages":[{"role":"user","content":"x"}]}`, nil},
-	} {
-		if got := e.post(chatPath, tt.body); got.status != 200 {
-			t.Fatalf("%s: %d %s", tt.body, got.status, got.body)
+	for _, body := range []string{`{"messages":[{"role":"user","content":"x"}]}`, `{"model":"llama","messages":[{"role":"user","content":"x"}]}`} {
+		if got := e.post(chatPath, body); got.status != 200 {
+			t.Fatalf("%s: %d %s", body, got.status, got.body)
 		}
 		jobs := e.workers[0].Jobs()
-		if got := jobs[len(jobs)-1].Edits; !cmp.Equal(got, tt.want) {
-			t.Errorf("%s: edits %q, want %q", tt.body, got, tt.want)
+		if got := jobs[len(jobs)-1].Model; got != "llama" {
+			t.Errorf("%s: the worker was told the model %q", body, got)
 		}
 	}
 }

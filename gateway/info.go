@@ -38,7 +38,7 @@ func (g *Gateway) asked(r *http.Request) (*roster.Worker, *roster.Served, error)
 func (g *Gateway) modelInfo(w http.ResponseWriter, r *http.Request, _ who) {
 	worker, served, err := g.asked(r)
 	if err != nil {
-		asFailure(err).write(w)
+		asFailure(err).write(w, r.URL.Path)
 		return
 	}
 	if len(worker.Info.ModelInfo) > 0 {
@@ -70,7 +70,7 @@ type rankInfo struct {
 func (g *Gateway) serverInfo(w http.ResponseWriter, r *http.Request, _ who) {
 	worker, served, err := g.asked(r)
 	if err != nil {
-		asFailure(err).write(w)
+		asFailure(err).write(w, r.URL.Path)
 		return
 	}
 	ranks := []rankInfo{}
@@ -179,7 +179,7 @@ func (g *Gateway) loads(w http.ResponseWriter, r *http.Request, _ who) {
 	}
 	loads, err := g.picked(r)
 	if err != nil {
-		asFailure(err).write(w)
+		asFailure(err).write(w, r.URL.Path)
 		return
 	}
 	entries, silent := []map[string]any{}, []failed{}
@@ -212,7 +212,7 @@ func (g *Gateway) oldLoads(w http.ResponseWriter, r *http.Request, _ who) {
 	}
 	loads, err := g.picked(r)
 	if err != nil {
-		asFailure(err).write(w)
+		asFailure(err).write(w, r.URL.Path)
 		return
 	}
 	told := []load{}
@@ -243,7 +243,7 @@ func (g *Gateway) smgLoads(w http.ResponseWriter, r *http.Request, _ who) {
 	}
 	loads, err := g.picked(r)
 	if err != nil {
-		asFailure(err).write(w)
+		asFailure(err).write(w, r.URL.Path)
 		return
 	}
 	told, good := []load{}, 0

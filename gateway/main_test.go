@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -159,4 +160,11 @@ func history(r wire.AssignRequest) (codes []wire.Code) {
 		codes = append(codes, o.Code)
 	}
 	return codes
+}
+
+// placeByPool sends each pool's requests to one worker.
+func placeByPool(of map[string]*testkit.Worker) func(context.Context, *wire.AssignRequest) (*wire.AssignReply, error) {
+	return func(_ context.Context, r *wire.AssignRequest) (*wire.AssignReply, error) {
+		return testkit.Placed(of[r.Pool]), nil
+	}
 }

@@ -54,7 +54,7 @@ func (g *Gateway) model(w http.ResponseWriter, r *http.Request, _ who) {
 		writeJSON(w, g.card(s))
 		return
 	}
-	unknownModel(name, view.Names(namesTold), len(view.Models)).write(w)
+	unknownModel(name, view.Names(namesTold), len(view.Models)).write(w, r.URL.Path)
 }
 
 // settle waits out the first roll call: just after the start, an unknown worker may only be an unheard one.

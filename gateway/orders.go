@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -20,21 +22,57 @@ func (g *Gateway) tell(ctx context.Context, workers []*roster.Worker, ask *wire.
 	for i, w := range workers {
 		told[i] = wire.Told{Worker: w.Info.Worker, Status: http.StatusGatewayTimeout, Message: "The worker's adapter did not answer in time."}
 	}
+	g.askAll(ctx, workers, ask, func(i int, msg *nats.Msg) bool {
+		var t wire.Told
+		switch {
+		case noResponders(msg):
+			t = wire.Told{Status: http.StatusServiceUnavailable, Message: "The worker's adapter is not there."}
+		case json.Unmarshal(msg.Data, &t) != nil:
+			t = wire.Told{Status: http.StatusBadGateway, Message: "The worker's adapter could not be understood."}
+		}
+		t.Worker = workers[i].Info.Worker
+		told[i] = t
+		return false
+	})
+	return told
+}
+
+// Bounds of looking whether workers are there.
+const (
+	lookAt  = 16
+	lookFor = 400 * time.Millisecond
+)
+
+// present tells whether one at least of the workers answers at this moment. Of many it looks at some.
+func (g *Gateway) present(ctx context.Context, workers []*roster.Worker) (present bool) {
+	rand.Shuffle(len(workers), func(i, j int) { workers[i], workers[j] = workers[j], workers[i] })
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	g.askAll(ctx, workers[:min(lookAt, len(workers))], &wire.Ask{Op: wire.OpInfo}, func(_ int, msg *nats.Msg) bool {
+		present = present || !noResponders(msg)
+		return present
+	})
+	return present
+}
+
+// askAll asks the adapters of workers, and hands on the first answer about each until there are all, one of them is enough, or
+// ctx ends. The bus answers for those that are not there.
+func (g *Gateway) askAll(ctx context.Context, workers []*roster.Worker, ask *wire.Ask, enough func(i int, msg *nats.Msg) bool) {
 	doc, err := json.Marshal(ask)
 	if err != nil || len(workers) == 0 {
-		return told
+		return
 	}
 	conn := g.bus.Control
 	inbox := conn.NewInbox()
-	answers := make(chan *nats.Msg, len(workers))
+	answers := make(chan *nats.Msg, 2*len(workers))
 	sub, err := conn.ChanSubscribe(inbox+".*", answers)
 	if err != nil {
-		return told
+		return
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
 	for i, w := range workers {
 		if conn.PublishRequest(g.cfg.Subjects.Ctl(w.Info.Worker), inbox+"."+strconv.Itoa(i), doc) != nil {
-			return told
+			return
 		}
 	}
 	heard := make([]bool, len(workers))
@@ -45,19 +83,13 @@ func (g *Gateway) tell(ctx context.Context, workers []*roster.Worker, ask *wire.
 			if err != nil || i < 0 || i >= len(workers) || heard[i] {
 				continue
 			}
-			var t wire.Told
-			switch {
-			case noResponders(msg):
-				t = wire.Told{Status: http.StatusServiceUnavailable, Message: "The worker's adapter is not there."}
-			case json.Unmarshal(msg.Data, &t) != nil:
-				continue
-			}
-			t.Worker = workers[i].Info.Worker
-			told[i], heard[i] = t, true
+			heard[i] = true
 			left--
+			if enough(i, msg) {
+				return
+			}
 		case <-ctx.Done():
-			return told
+			return
 		}
 	}
-	return told
 }

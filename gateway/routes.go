@@ -50,7 +50,7 @@ func (g *Gateway) routes() http.Handler {
 	for prefix, text := range absent {
 		mux.HandleFunc(prefix, func(w http.ResponseWriter, r *http.Request) {
 			identify(w, r)
-			notHere(text).write(w)
+			notHere(text).write(w, r.URL.Path)
 		})
 	}
 	mux.HandleFunc("/", unknownRoute)
@@ -103,7 +103,7 @@ func (m *methods) handle(method, pattern string, h handler) {
 				h = of[http.MethodGet]
 			}
 			if h == nil {
-				wrongMethod(r, of).write(w)
+				wrongMethod(r, of).write(w, r.URL.Path)
 				return
 			}
 			h(w, r, who)
@@ -134,7 +134,7 @@ func unknownRoute(w http.ResponseWriter, r *http.Request) {
 	(&Failure{
 		Status: http.StatusNotFound, Type: "invalid_request_error", Code: "unknown_route",
 		Message: fmt.Sprintf("There is no route %.20s %.200s.", r.Method, r.URL.Path),
-	}).write(w)
+	}).write(w, r.URL.Path)
 }
 
 // open lets requests in while the gateway takes any, once it has joined.
@@ -142,12 +142,12 @@ func (g *Gateway) open(h handler) handler {
 	return func(w http.ResponseWriter, r *http.Request, who who) {
 		if !g.doors.enter() {
 			w.Header().Set("Connection", "close")
-			leaving().write(w)
+			leaving().write(w, r.URL.Path)
 			return
 		}
 		defer g.doors.leave()
 		if f := g.awaitJoin(r.Context()); f != nil {
-			f.write(w)
+			f.write(w, r.URL.Path)
 			return
 		}
 		h(w, r, who)
@@ -211,7 +211,7 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request, _ who) {
 		(&Failure{
 			Status: http.StatusServiceUnavailable, Type: "server_error", Code: "not_ready",
 			Message: "Not ready: " + err.Error() + ".", RetryAfter: time.Second,
-		}).write(w)
+		}).write(w, r.URL.Path)
 		return
 	}
 	fmt.Fprintln(w, "ready")
@@ -219,8 +219,8 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request, _ who) {
 
 func writeJSON(w http.ResponseWriter, v any) {
 	doc, err := json.Marshal(v)
-	if err != nil {
-		(&Failure{Status: http.StatusInternalServerError, Type: "server_error", Code: "internal_error", Message: "The answer could not be encoded."}).write(w)
+	if err != nil { // our own types: cannot happen
+		http.Error(w, "The answer could not be encoded.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -106,7 +106,7 @@ func (w *worker) carryOut(ctx context.Context, q *wire.Ask, bound time.Duration)
 	case l == nil || l.info.EngineKind != kindSGLang:
 		return &wire.Told{Status: http.StatusNotImplemented, Message: "The engine is no SGLang, or has not been seen yet."}
 	case q.Op == wire.OpFlush:
-		const slack = time.Second // for the answer, after the engine has given up
+		const slack = 5 * time.Second // for its work, and the answer, after the engine has given up
 		wait := max(0, bound-slack).Seconds()
 		told := w.a.engine.order(ctx, "/flush_cache?timeout="+strconv.FormatFloat(wait, 'f', 3, 64), nil)
 		if told.OK {

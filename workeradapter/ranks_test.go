@@ -203,7 +203,7 @@ func TestOrders(t *testing.T) {
 	if told := s.gateway.Order("w", wire.Ask{Op: "dance"}); told.OK || told.Status != 501 {
 		t.Errorf("an order that nobody knows: %+v", told)
 	}
-	if told := s.gateway.Order("w", wire.Ask{Op: wire.OpFlush, Millis: 5000}); !told.OK || told.Message != "Cache flushed." {
+	if told := s.gateway.Order("w", wire.Ask{Op: wire.OpFlush, Millis: 9000}); !told.OK || told.Message != "Cache flushed." {
 		t.Errorf("flush: %+v", told)
 	}
 	next := s.gateway.AwaitBeat(wire.Ready, s.now) // the cache is empty: another life

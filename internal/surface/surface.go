@@ -47,15 +47,6 @@ const (
 	Responses                // usage in the last event, which is response.completed, .incomplete or .failed
 )
 
-// An Envelope is the shape in which a route's clients expect errors.
-type Envelope uint8
-
-// Envelopes.
-const (
-	OpenAIError    Envelope = iota // {"error": {"message", "type", "param", "code"}}
-	AnthropicError                 // {"type": "error", "error": {"type", "message"}}
-)
-
 // A Route is one entry of the list.
 type Route struct {
 	Path    string   // as clients call it; {id} stands for one segment, the name of what is kept
@@ -64,7 +55,6 @@ type Route struct {
 	Kind    Kind
 	Naming  Naming
 	Dialect Dialect
-	Errors  Envelope
 	SGLang  bool // no other engine has it
 	Light   bool // its engine's GPU has nothing to do with it
 	Opaque  bool // the body is no JSON: it is passed on as it is
@@ -82,10 +72,10 @@ var routes = [...]Route{
 	{Path: "/v1/chat/completions", Methods: post, Kind: ByPrefix, Naming: ByRid, Dialect: OpenAI},
 	{Path: "/v1/completions", Methods: post, Kind: ByPrefix, Naming: ByRid, Dialect: OpenAI},
 	{Path: "/generate", Methods: postPut, Kind: ByPrefix, Naming: ByRid, Dialect: Native, SGLang: true},
-	{Path: "/v1/messages", Methods: post, Kind: ByPrefix, Dialect: Anthropic, Errors: AnthropicError},
+	{Path: "/v1/messages", Methods: post, Kind: ByPrefix, Dialect: Anthropic},
 	{Path: "/v1/responses", Methods: post, Kind: ByPrefix, Naming: ByResponseID, Dialect: Responses},
 
-	{Path: "/v1/messages/count_tokens", Methods: post, Kind: ByLoad, Light: true, Errors: AnthropicError},
+	{Path: "/v1/messages/count_tokens", Methods: post, Kind: ByLoad, Light: true},
 	{Path: "/v1/embeddings", Methods: post, Kind: ByLoad},
 	{Path: "/v1/rerank", Methods: postPut, Kind: ByLoad},
 	{Path: "/rerank", Engine: "/v1/rerank", Methods: post, Kind: ByLoad},
@@ -130,6 +120,14 @@ func Lookup(method, path string) *Route {
 	}
 	return nil
 }
+
+// IsAnthropic tells whether the clients of a path expect errors in Anthropic's shape, {"type": "error", "error": {…}}, rather
+// than in OpenAI's, {"error": {…}}.
+func IsAnthropic(path string) bool {
+	return path == anthropicRoot || strings.HasPrefix(path, anthropicRoot+"/")
+}
+
+const anthropicRoot = "/v1/messages"
 
 // Called is what engines call the route.
 func (r *Route) Called() string { return cmp.Or(r.Engine, r.Path) }

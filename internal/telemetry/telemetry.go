@@ -5,6 +5,8 @@ package telemetry
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +15,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -36,30 +39,105 @@ func NewRegistry() *prometheus.Registry {
 	return reg
 }
 
-// Admin is the listener for operators: /livez, /readyz, /metrics and /debug/pprof.
+// Admin is the listener for operators: /livez, /readyz and /metrics for everybody who reaches it; profiles and control for
+// those who have its key.
 type Admin struct {
 	ln    net.Listener
 	srv   *http.Server
 	ready func() error
 }
 
-// ListenAdmin takes the address. ready tells why the process would not accept a request, or nil.
-func ListenAdmin(host string, port int, reg *prometheus.Registry, ready func() error) (*Admin, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+// AdminConfig tells what an Admin serves.
+type AdminConfig struct {
+	Host string
+	Port int
+	// Registry holds the metrics. Required.
+	Registry *prometheus.Registry
+	// Ready tells why the process would not accept a request, or nil. Required.
+	Ready func() error
+	// Control serves everything else, behind the key. Default: nothing.
+	Control http.Handler
+	// Key is what operators show as a bearer token. Without one, profiles and control are served to this machine alone: on a
+	// loopback address, to programs that call it by one.
+	Key string
+}
+
+// ListenAdmin takes the address.
+func ListenAdmin(cfg AdminConfig) (*Admin, error) {
+	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return nil, fmt.Errorf("admin listener: %w", err)
 	}
-	a := &Admin{ln: ln, ready: ready}
+	a := &Admin{ln: ln, ready: cfg.Ready}
+	guarded := http.NewServeMux()
+	guarded.HandleFunc("GET /debug/pprof/", pprof.Index)
+	guarded.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	guarded.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	guarded.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	if cfg.Control != nil {
+		guarded.Handle("/", cfg.Control)
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", a.readyz)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	for path, h := range map[string]http.Handler{
+		"/livez":   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }),
+		"/readyz":  http.HandlerFunc(a.readyz),
+		"/metrics": promhttp.HandlerFor(cfg.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}),
+	} {
+		mux.Handle(path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.Header().Set("Allow", "GET, HEAD")
+				refuse(w, http.StatusMethodNotAllowed, "method_not_allowed", path+" takes GET.")
+				return
+			}
+			h.ServeHTTP(w, r)
+		}))
+	}
+	mux.Handle("/", guard(guarded, cfg.Key, loopback(ln.Addr().String())))
 	a.srv = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	return a, nil
+}
+
+// guard lets those through who have the key. Where there is none, it lets this machine's programs through, but not the pages
+// that its browsers show: those come from another origin, or under a name that is not the machine's.
+func guard(next http.Handler, key string, local bool) http.Handler {
+	if key != "" {
+		want := sha256.Sum256([]byte(key))
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			shown, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+			got := sha256.Sum256([]byte(shown))
+			if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="radixbus admin"`)
+				refuse(w, http.StatusUnauthorized, "invalid_admin_key", "Show the admin key: Authorization: Bearer KEY.")
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	own := http.NewCrossOriginProtection().Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !local || !loopback(r.Host) {
+			refuse(w, http.StatusForbidden, "admin_key_required", "Without an admin key this is for the machine itself alone: start with --admin-key-file FILE.")
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
+// refuse answers in the envelope that all our errors have.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"error":{"message":%q,"type":"invalid_request_error","param":null,"code":%q}}`+"\n", message, code)
+}
+
+// loopback tells whether an address, with or without a port, is this machine's own.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		host = strings.Trim(address, "[]")
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Addr is where it listens.

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,10 +38,19 @@ type Worker struct {
 	script func(*Job)
 	jobs   map[uint64]*Job
 	all    []*Job
+	state  wire.State
+	obey   func(*wire.Ask) *wire.Told
+	asked  []wire.Ask
 }
 
 // NewWorker starts a worker that serves the models, the first of which is its pool.
 func NewWorker(t testing.TB, h *Hub, name string, models ...string) *Worker {
+	t.Helper()
+	return NewWorkerOf(t, h, name, nil, models...)
+}
+
+// NewWorkerOf is NewWorker of one that says something else of itself.
+func NewWorkerOf(t testing.TB, h *Hub, name string, change func(*wire.WorkerInfo), models ...string) *Worker {
 	t.Helper()
 	w := &Worker{Name: name, Instance: wire.NewInstance(), t: t, bus: h.Connect(t, "worker", name), stop: make(chan struct{}), jobs: make(map[uint64]*Job)}
 	w.info = wire.WorkerInfo{
@@ -54,6 +64,11 @@ func NewWorker(t testing.TB, h *Hub, name string, models ...string) *Worker {
 		}
 		w.info.Models = append(w.info.Models, wire.Model{Name: m, Kind: kind, ContextLength: 4096})
 	}
+	if change != nil {
+		change(&w.info)
+	}
+	w.state = wire.Ready
+	w.obey = func(*wire.Ask) *wire.Told { return &wire.Told{OK: true, Status: 200} }
 	var err error
 	if w.doc, w.hash, err = w.info.Encode(); err != nil {
 		t.Fatal(err)
@@ -61,9 +76,9 @@ func NewWorker(t testing.TB, h *Hub, name string, models ...string) *Worker {
 	var s wire.Subjects
 	w.work = w.listen(w.bus.Bulk, s.Work(name, w.Instance), w.take)
 	w.ctl = w.listen(w.bus.Control, s.Ctl(name), w.control)
-	w.listen(w.bus.Control, s.Roll(), func(*nats.Msg) { w.beat(wire.Ready) })
+	w.listen(w.bus.Control, s.Roll(), func(*nats.Msg) { w.beat() })
 	w.bus.Flush(t.Context())
-	w.beat(wire.Ready)
+	w.beat()
 	w.tasks.Go(w.live)
 	t.Cleanup(func() { close(w.stop); w.tasks.Wait() })
 	return w
@@ -106,7 +121,7 @@ func (w *Worker) live() {
 	for {
 		select {
 		case <-beat.C:
-			w.beat(wire.Ready)
+			w.beat()
 		case <-ping.C:
 			if !w.Silent.Load() {
 				w.ping()
@@ -117,7 +132,10 @@ func (w *Worker) live() {
 	}
 }
 
-func (w *Worker) beat(state wire.State) {
+func (w *Worker) beat() {
+	w.mu.Lock()
+	state := w.state
+	w.mu.Unlock()
 	up := wire.Up{Stamp: wire.Stamp{Publisher: w.Name, Seq: w.seq.Add(1)}, Worker: w.Name, Instance: w.Instance, InfoHash: w.hash, State: state, BeatMillis: 1000}
 	w.bus.Control.Publish(wire.Subjects{}.Event("local", w.info.Pool, wire.EventUp, w.Name), up.AppendTo(nil)) //nolint:errcheck // the next one tells the same
 }
@@ -187,7 +205,7 @@ func (w *Worker) begin(d *wire.Dispatch, reply string) {
 
 func (w *Worker) control(msg *nats.Msg) {
 	if wire.IsJSON(msg.Data) {
-		w.bus.Control.Publish(msg.Reply, w.doc) //nolint:errcheck // it is asked for again
+		w.ask(msg)
 		return
 	}
 	kind, err := wire.KindOf(msg.Data)
@@ -217,6 +235,47 @@ func (w *Worker) control(msg *nats.Msg) {
 			j.again(r.From)
 		}
 	}
+}
+
+func (w *Worker) ask(msg *nats.Msg) {
+	var q wire.Ask
+	if err := json.Unmarshal(msg.Data, &q); err != nil {
+		w.t.Errorf("worker %s: %v", w.Name, err)
+		return
+	}
+	if q.Op == wire.OpInfo {
+		w.bus.Control.Publish(msg.Reply, w.doc) //nolint:errcheck // it is asked for again
+		return
+	}
+	w.mu.Lock()
+	w.asked = append(w.asked, q)
+	obey := w.obey
+	w.mu.Unlock()
+	if doc, err := json.Marshal(obey(&q)); err == nil {
+		w.bus.Control.Publish(msg.Reply, doc) //nolint:errcheck // its asker has a bound
+	}
+}
+
+// Obey sets what becomes of orders from now on.
+func (w *Worker) Obey(f func(*wire.Ask) *wire.Told) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.obey = f
+}
+
+// Asked are the orders so far.
+func (w *Worker) Asked() []wire.Ask {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]wire.Ask(nil), w.asked...)
+}
+
+// Become says that the worker is in another state.
+func (w *Worker) Become(state wire.State) {
+	w.mu.Lock()
+	w.state = state
+	w.mu.Unlock()
+	w.beat()
 }
 
 func (w *Worker) job(stream uint64) *Job {
