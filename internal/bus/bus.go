@@ -95,10 +95,11 @@ type Bus struct {
 	Tokens  *nats.Conn // frames; a publish while disconnected fails
 	Bulk    *nats.Conn // request bodies
 
-	cfg    Config
-	closed sync.WaitGroup
-	drops  atomic.Int64
-	back   atomic.Int64 // when a connection last came back, in nanoseconds since 1970
+	cfg     Config
+	figures []prometheus.Collector
+	closed  sync.WaitGroup
+	drops   atomic.Int64
+	back    atomic.Int64 // when a connection last came back, in nanoseconds since 1970
 }
 
 // ErrConfig reports a URL or a credentials file that no waiting will make usable.
@@ -136,14 +137,15 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 // measure registers what operators must see of a bus: that messages were dropped, and that it was away.
 func (b *Bus) measure() {
 	labels := prometheus.Labels{"role": b.cfg.Role, "id": b.cfg.ID}
-	b.cfg.Registry.MustRegister(
+	b.figures = []prometheus.Collector{
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "radixbus_bus_slow_consumers_total", Help: "Times that messages were dropped because a reader was too slow.", ConstLabels: labels,
 		}, func() float64 { return float64(b.SlowConsumers()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "radixbus_bus_reconnects_total", Help: "Times that one of the three connections came back.", ConstLabels: labels,
 		}, func() float64 { return float64(b.Reconnects()) }),
-	)
+	}
+	b.cfg.Registry.MustRegister(b.figures...)
 }
 
 // InboxPrefix is the first tokens of every inbox of one plane.
@@ -275,6 +277,9 @@ func (b *Bus) Close() error {
 		}
 	}
 	b.closed.Wait()
+	for _, f := range b.figures {
+		b.cfg.Registry.Unregister(f)
+	}
 	for _, nc := range []*nats.Conn{b.Control, b.Tokens, b.Bulk} {
 		if nc != nil && errors.Is(nc.LastError(), nats.ErrDrainTimeout) {
 			errs = append(errs, fmt.Errorf("close the bus: %w", nats.ErrDrainTimeout))

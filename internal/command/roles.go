@@ -8,8 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/url"
+	"net/http"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -27,7 +26,6 @@ import (
 	"github.com/radixbus/radixbus/internal/wire"
 	"github.com/radixbus/radixbus/scheduler"
 	"github.com/radixbus/radixbus/scheduler/core"
-	"github.com/radixbus/radixbus/workeradapter"
 )
 
 // defaultNATS is where an external nats-server is looked for.
@@ -37,8 +35,7 @@ const defaultNATS = "nats://127.0.0.1:4222"
 type role struct {
 	nats, creds string
 	region      string
-	adminHost   string
-	adminPort   int
+	admin       adminFlags
 	drain       time.Duration
 }
 
@@ -46,8 +43,7 @@ func (r *role) flags(f *pflag.FlagSet) {
 	f.StringVar(&r.nats, "nats", "", "NATS servers, separated by commas (default $NATS_URL, else "+defaultNATS+")")
 	f.StringVar(&r.creds, "nats-creds", "", "NATS credentials file (default $NATS_CREDS)")
 	f.StringVar(&r.region, "region", "local", "datacenter that this process is in")
-	f.StringVar(&r.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
-	portVar(f, &r.adminPort, "admin-port", 0, "port of the admin listener; 0 picks a free one")
+	r.admin.flags(f, 0)
 	durationVar(f, &r.drain, "drain-timeout", 30*time.Second, time.Millisecond, "how long what is under way may take once asked to stop")
 }
 
@@ -66,8 +62,15 @@ func (r *role) connect(ctx context.Context, e *env, name, id string, reg *promet
 // A connector waits for a role's bus, which is closed after the role's end.
 type connector func(ctx context.Context) (*bus.Bus, error)
 
-// A starter makes a role's part, and tells how to ask whether it is ready.
-type starter func(connect connector, reg *prometheus.Registry, log *slog.Logger) (part run.Part, ready func() error, err error)
+// A service is what a role runs.
+type service struct {
+	part    run.Part
+	ready   func() error // why it would not accept a request, or nil
+	control http.Handler // for operators; nil: nothing
+}
+
+// A starter makes a role's service.
+type starter func(connect connector, reg *prometheus.Registry, log *slog.Logger) (service, error)
 
 // An attendant is a role that is nothing without its bus.
 type attendant func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (serve func(ctx context.Context, ready func()) error, ready func() error, err error)
@@ -80,20 +83,20 @@ func (r *role) serve(ctx context.Context, e *env, name string, start starter) er
 	}
 	reg := telemetry.NewRegistry()
 	var b *bus.Bus
-	part, ready, err := start(func(ctx context.Context) (_ *bus.Bus, err error) {
+	s, err := start(func(ctx context.Context) (_ *bus.Bus, err error) {
 		b, err = r.connect(ctx, e, name, wire.NewName(name[:1]+"-"), reg, log)
 		return b, err
 	}, reg, log)
 	if err != nil {
 		return err
 	}
-	admin, err := telemetry.ListenAdmin(r.adminHost, r.adminPort, reg, ready)
+	admin, err := r.admin.listen(reg, s.ready, s.control)
 	if err != nil {
 		return err
 	}
 	defer admin.Close() //nolint:errcheck // its part has, unless it never ran
 	log.Info(name+" starting", "version", version(), "admin", "http://"+admin.Addr().String())
-	err = run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, part)
+	err = run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, s.part)
 	if b != nil {
 		b.Close() //nolint:errcheck // a drain that took too long is told by the part that was late
 	}
@@ -102,24 +105,24 @@ func (r *role) serve(ctx context.Context, e *env, name string, start starter) er
 
 // onceConnected starts an attendant when its bus is there.
 func onceConnected(name string, grace time.Duration, start attendant) starter {
-	return func(connect connector, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+	return func(connect connector, reg *prometheus.Registry, log *slog.Logger) (service, error) {
 		var ready atomic.Pointer[func() error] // written once the role is up, read by the admin listener
-		return run.Part{Name: name, Grace: grace, Run: func(ctx context.Context, up func()) error {
-				b, err := connect(ctx)
-				if err != nil {
-					return err
-				}
-				serve, isReady, err := start(b, reg, log)
-				if err != nil {
-					return err
-				}
-				return serve(ctx, func() { ready.Store(&isReady); up() })
-			}}, func() error {
-				if ask := ready.Load(); ask != nil {
-					return (*ask)()
-				}
-				return errors.New("waiting for the bus")
-			}, nil
+		return service{part: run.Part{Name: name, Grace: grace, Run: func(ctx context.Context, up func()) error {
+			b, err := connect(ctx)
+			if err != nil {
+				return err
+			}
+			serve, isReady, err := start(b, reg, log)
+			if err != nil {
+				return err
+			}
+			return serve(ctx, func() { ready.Store(&isReady); up() })
+		}}, ready: func() error {
+			if ask := ready.Load(); ask != nil {
+				return (*ask)()
+			}
+			return errors.New("waiting for the bus")
+		}}, nil
 	}
 }
 
@@ -178,7 +181,7 @@ func (e *env) gatewayCommand() *cobra.Command {
 	r.flags(c.Flags())
 	g.flags(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		return r.serve(c.Context(), e, "gateway", func(connect connector, reg *prometheus.Registry, log *slog.Logger) (run.Part, func() error, error) {
+		return r.serve(c.Context(), e, "gateway", func(connect connector, reg *prometheus.Registry, log *slog.Logger) (service, error) {
 			gw, err := g.gateway(func(ctx context.Context) (gateway.Parts, error) {
 				b, err := connect(ctx)
 				if err != nil {
@@ -191,12 +194,12 @@ func (e *env) gatewayCommand() *cobra.Command {
 				return g.parts(ctx, b, schedulers, log)
 			}, r.drain, reg, log)
 			if err != nil {
-				return run.Part{}, nil, err
+				return service{}, err
 			}
-			return run.Part{Name: "gateway", Grace: r.drain + 10*time.Second, Run: func(ctx context.Context, ready func()) error {
+			return service{part: run.Part{Name: "gateway", Grace: r.drain + 10*time.Second, Run: func(ctx context.Context, ready func()) error {
 				fmt.Fprintln(e.Stdout, gw.URL())
 				return gw.Run(ctx, ready)
-			}}, isReady(gw), nil
+			}}, ready: isReady(gw), control: gw.Admin()}, nil
 		})
 	}
 	return c
@@ -251,60 +254,6 @@ func (e *env) schedulerCommand() *cobra.Command {
 
 func policyFlag(f *pflag.FlagSet, policy *string) {
 	f.StringVar(policy, "policy", "radix", "how workers are chosen: "+strings.Join(core.Policies(), ", "))
-}
-
-func (e *env) workerCommand() *cobra.Command {
-	var r role
-	var engine, name, keyFile string
-	var maxRunning int
-	c := &cobra.Command{Use: "worker", Short: "Stand beside one engine and bring it requests", Args: noArgs}
-	r.flags(c.Flags())
-	c.Flags().StringVar(&engine, "engine", "", "base URL of the engine (required)")
-	c.Flags().StringVar(&name, "name", "", "the worker's name, unique in the fleet (default: from the host and the engine's port)")
-	c.Flags().StringVar(&keyFile, "engine-key-file", "", "file with the engine's API key")
-	intVar(c.Flags(), &maxRunning, "max-running", 0, 0, wire.MaxLeases, "requests given to the engine at a time (default: what the engine says)")
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if engine == "" {
-			return &ExitError{2, errors.New("--engine is required: the base URL of the engine, such as http://127.0.0.1:30000")}
-		}
-		if err := workeradapter.CheckEngine(engine); err != nil {
-			return &ExitError{2, err}
-		}
-		if name == "" {
-			name = workerName(engine)
-		}
-		key, err := readSecret(keyFile)
-		if err != nil {
-			return err
-		}
-		return r.serve(c.Context(), e, "worker", onceConnected("worker", r.drain+10*time.Second, func(b *bus.Bus, reg *prometheus.Registry, log *slog.Logger) (func(context.Context, func()) error, func() error, error) {
-			a, err := workeradapter.New(workeradapter.Config{
-				Bus: b, Engine: engine, Name: name, Region: r.region, EngineKey: key, MaxRunning: maxRunning,
-				DrainTimeout: r.drain, Version: version(), Registry: reg, Log: log,
-			})
-			if err != nil {
-				return nil, nil, &ExitError{2, err}
-			}
-			return a.Run, a.Ready, nil
-		}))
-	}
-	return c
-}
-
-// workerName names a worker after its engine. An engine that is called by a loopback address gets the host's name: the
-// same address means another engine on every host.
-func workerName(engine string) string {
-	u, err := url.Parse(engine)
-	if err != nil {
-		return ""
-	}
-	host := u.Hostname()
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		if own, err := os.Hostname(); err == nil && own != "" {
-			host = own
-		}
-	}
-	return strings.Trim("w-"+strings.NewReplacer(".", "-", ":", "-").Replace(host)+"-"+u.Port(), "-")
 }
 
 func readSecret(path string) (string, error) {

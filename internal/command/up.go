@@ -31,18 +31,17 @@ import (
 // upFlags are what `up` may be told.
 type upFlags struct {
 	gatewayFlags
-	sim       simFlags
-	adminHost string
-	adminPort int
-	busHost   string
-	busPort   int
-	workers   int
-	engines   []string
-	keyFile   string
-	policy    string
-	data      string
-	region    string
-	drain     time.Duration
+	sim     simFlags
+	engine  engineFlags
+	admin   adminFlags
+	busHost string
+	busPort int
+	workers int
+	engines []string
+	policy  string
+	data    string
+	region  string
+	drain   time.Duration
 }
 
 func (e *env) upCommand() *cobra.Command {
@@ -55,13 +54,12 @@ func (e *env) upCommand() *cobra.Command {
 	f := c.Flags()
 	u.gatewayFlags.flags(f)
 	u.sim.flags(f)
-	f.StringVar(&u.adminHost, "admin-host", "127.0.0.1", "address of the admin listener: metrics, readiness, profiles")
-	portVar(f, &u.adminPort, "admin-port", 8081, "port of the admin listener; 0 picks a free one")
+	u.engine.flags(f)
+	u.admin.flags(f, 8081)
 	f.StringVar(&u.busHost, "bus-host", "127.0.0.1", "address where other processes reach the embedded bus")
 	portVar(f, &u.busPort, "bus-port", 0, "its port; 0 picks a free one")
 	intVar(f, &u.workers, "workers", 4, 0, 256, "simulated workers, when no engine is named; 0: adapters run elsewhere")
-	f.StringArrayVar(&u.engines, "engine", nil, "base URL of a real engine; repeatable, no simulated workers then")
-	f.StringVar(&u.keyFile, "engine-key-file", "", "file with the engines' API key")
+	f.StringArrayVar(&u.engines, "engine", nil, "base URL of a real engine, or dns://host:port for one at each address of the host; repeatable, no simulated workers then")
 	policyFlag(f, &u.policy)
 	f.StringVar(&u.data, "data", "", "folder for what outlives a restart (default: nothing does)")
 	f.StringVar(&u.region, "region", "local", "datacenter that this process is in")
@@ -79,6 +77,9 @@ func (e *env) up(ctx context.Context, u *upFlags) error {
 	for i, engine := range u.engines {
 		if first := slices.Index(u.engines, engine); first < i {
 			return &ExitError{2, fmt.Errorf("--engine: the engines %d and %d are one: an engine has one adapter", first+1, i+1)}
+		}
+		if err := checkEngine(engine); err != nil {
+			return err
 		}
 	}
 	quiet := log // a fleet's comings and goings are for roles that run alone
@@ -129,9 +130,14 @@ func (h *hub) close() {
 	}
 }
 
-// bus connects a role through the pipe.
+// connect connects a role through the pipe. Who asks for it closes it.
+func (h *hub) connect(ctx context.Context, role, id string) (*bus.Bus, error) {
+	return bus.Connect(ctx, bus.Config{URL: h.lb.URL(), Role: role, ID: id, Extra: []nats.Option{h.lb.InProcess()}, Registry: h.reg, Log: h.log})
+}
+
+// bus is connect for what runs as long as the hub does.
 func (h *hub) bus(ctx context.Context, role, id string) (*bus.Bus, error) {
-	b, err := bus.Connect(ctx, bus.Config{URL: h.lb.URL(), Role: role, ID: id, Extra: []nats.Option{h.lb.InProcess()}, Registry: h.reg, Log: h.log})
+	b, err := h.connect(ctx, role, id)
 	if err == nil {
 		h.buses = append(h.buses, b)
 	}
@@ -157,7 +163,7 @@ func (h *hub) parts(ctx context.Context) ([]run.Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin, err := telemetry.ListenAdmin(h.u.adminHost, h.u.adminPort, h.reg, isReady(gw))
+	admin, err := h.u.admin.listen(h.reg, isReady(gw), gw.Admin())
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +189,7 @@ func (h *hub) gateway(ctx context.Context, sched *scheduler.Scheduler) (*gateway
 
 // fleet makes the workers: an adapter for each engine, and the engines themselves when none are named.
 func (h *hub) fleet(ctx context.Context) (parts []run.Part, err error) {
-	key, err := readSecret(h.u.keyFile)
+	config, err := h.u.engine.config(h.u.region, h.u.drain, h.reg, h.log)
 	if err != nil {
 		return nil, err
 	}
@@ -198,22 +204,35 @@ func (h *hub) fleet(ctx context.Context) (parts []run.Part, err error) {
 			parts, engines = append(parts, part), append(engines, url)
 		}
 	}
-	for i, url := range engines {
-		name := fmt.Sprintf("w%d", i)
-		b, err := h.bus(ctx, "worker", name)
+	var adapters []run.Part
+	for i, engine := range engines {
+		part, err := h.engine(ctx, config, engine, fmt.Sprintf("w%d", i))
 		if err != nil {
 			return nil, err
 		}
-		a, err := workeradapter.New(workeradapter.Config{
-			Bus: b, Engine: url, Name: name, Region: h.u.region, EngineKey: key, DrainTimeout: h.u.drain, Version: version(), Registry: h.reg, Log: h.log,
-		})
-		if err != nil {
-			return nil, &ExitError{2, err}
-		}
-		h.workers = append(h.workers, name+"\t"+a.Engine())
-		parts = append(parts, run.Part{Name: "worker " + name, Run: a.Run, Grace: h.u.drain + 10*time.Second})
+		adapters = append(adapters, part)
 	}
-	return parts, nil
+	return append(parts, run.Together("workers", adapters...)), nil
+}
+
+// engine makes the adapter of one engine, or those of all behind a DNS name.
+func (h *hub) engine(ctx context.Context, config workeradapter.Config, engine, name string) (run.Part, error) {
+	if workeradapter.IsFleet(engine) {
+		f := &fleet{config: config, connect: func(ctx context.Context, name string) (*bus.Bus, error) { return h.connect(ctx, "worker", name) }}
+		h.workers = append(h.workers, "w-…\t"+engine)
+		return f.part(engine)
+	}
+	b, err := h.bus(ctx, "worker", name)
+	if err != nil {
+		return run.Part{}, err
+	}
+	config.Bus, config.Engine, config.Name = b, engine, name
+	a, err := workeradapter.New(config)
+	if err != nil {
+		return run.Part{}, &ExitError{2, err}
+	}
+	h.workers = append(h.workers, name+"\t"+a.Engine())
+	return run.Part{Name: "worker " + name, Run: stays(a, h.log), Grace: h.u.drain + 10*time.Second}, nil
 }
 
 // welcome is the first screen. Its first line is the URL alone, for scripts.

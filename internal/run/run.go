@@ -103,3 +103,58 @@ func (r *running) stop(cause error) error {
 		return fmt.Errorf("%s: %w (%v)", r.part.Name, ErrOverstayed, grace)
 	}
 }
+
+// Together makes one part of several that do not stand on each other: they start and stop at the same time. It is ready once
+// all of them are, and stops when one returns before it was asked to.
+func Together(name string, parts ...Part) Part {
+	together := Part{Name: name}
+	for _, p := range parts {
+		together.Grace = max(together.Grace, p.Grace)
+	}
+	together.Run = func(ctx context.Context, ready func()) error {
+		ctx, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		var g sync.WaitGroup
+		var mu sync.Mutex
+		var errs []error
+		left := len(parts)
+		if left == 0 {
+			ready()
+		}
+		for _, p := range parts {
+			up := sync.OnceFunc(func() {
+				mu.Lock()
+				left--
+				all := left == 0
+				mu.Unlock()
+				if all {
+					ready()
+				}
+			})
+			g.Go(func() {
+				err := p.Run(ctx, up)
+				early := ctx.Err() == nil
+				if err == nil && early {
+					err = ErrEarly
+				}
+				if err != nil && (early || !errors.Is(err, context.Canceled) && !errors.Is(err, context.Cause(ctx))) {
+					mu.Lock()
+					errs = append(errs, fmt.Errorf("%s: %w", p.Name, err))
+					mu.Unlock()
+				}
+				if early {
+					stop(errStopped)
+				}
+			})
+		}
+		if len(parts) == 0 {
+			<-ctx.Done()
+		}
+		g.Wait()
+		return errors.Join(errs...)
+	}
+	return together
+}
+
+// errStopped is why the others of a group stop.
+var errStopped = errors.New("a part beside it has stopped")

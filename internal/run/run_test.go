@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -167,6 +168,58 @@ func TestErrorOfADrainIsToldButTheCauseOfTheStopIsNot(t *testing.T) {
 		}
 		if err := all(ending(func(context.Context) error { return errBroke })); !errors.Is(err, errBroke) {
 			t.Errorf("a part whose drain failed: All = %v, want %v", err, errBroke)
+		}
+	})
+}
+
+func TestPartsOfAGroupStartAndStopTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d diary
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(10*time.Second, func() { cancel(errors.New("signal")) })
+		began := time.Now()
+		group := run.Together("workers", d.part("w"), d.part("w"), d.part("w"))
+		if err := run.All(ctx, group, d.part("gateway")); err != nil {
+			t.Errorf("All = %v, want nil when the context ended", err)
+		}
+		if took := time.Since(began); took != 12*time.Second { // the gateway's drain, and that of the group
+			t.Errorf("took %v, want 12s", took)
+		}
+		d.want(t, "w up", "w up", "w up", "gateway up", "gateway asked: signal", "gateway down",
+			"w asked: signal", "w asked: signal", "w asked: signal", "w down", "w down", "w down")
+	})
+}
+
+func TestPartOfAGroupThatFailsStopsTheOthersAndIsNamed(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+		want error
+	}{{"an error", errBroke, errBroke}, {"nil", nil, run.ErrEarly}, {"its own cancellation", context.Canceled, context.Canceled}} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var d diary
+				failing := run.Part{Name: "bad", Run: func(_ context.Context, ready func()) error {
+					ready()
+					time.Sleep(5 * time.Second)
+					return tt.err
+				}}
+				err := run.All(t.Context(), run.Together("workers", d.part("w"), failing, d.part("w")))
+				if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), "bad: ") || strings.Contains(err.Error(), "w: ") {
+					t.Errorf("All = %v, want %v of the bad one", err, tt.want)
+				}
+				d.want(t, "w up", "w up", "w asked: a part beside it has stopped", "w asked: a part beside it has stopped", "w down", "w down")
+			})
+		})
+	}
+}
+
+func TestAGroupOfNothingRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		if err := run.All(ctx, run.Together("workers")); err != nil {
+			t.Error(err)
 		}
 	})
 }
