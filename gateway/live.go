@@ -51,9 +51,8 @@ func (l *lives) abort(a *wire.Abort, caller uint64) (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for c := range l.calls {
-		if c.live.caller == caller && (a.All || c.called(names)) {
+		if c.live.caller == caller && (a.All || c.called(names)) && c.live.abort() {
 			n++
-			c.live.abort()
 		}
 	}
 	return n
@@ -95,18 +94,19 @@ func (c *call) called(names map[string]bool) bool {
 	return false
 }
 
-// abort asks for the call's end, once.
-func (l *live) abort() {
+// abort asks for the call's end, and tells whether nobody had before.
+func (l *live) abort() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.aborted {
-		return
+		return false
 	}
 	l.aborted = true
 	close(l.ended)
 	if l.place != nil {
 		l.place(errAborted)
 	}
+	return true
 }
 
 func (c *call) isAborted() bool {
