@@ -48,9 +48,13 @@ func (g *Gateway) present(ctx context.Context, workers []*roster.Worker) (presen
 	rand.Shuffle(len(workers), func(i, j int) { workers[i], workers[j] = workers[j], workers[i] })
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
-	g.askAll(ctx, workers[:min(lookAt, len(workers))], &wire.Ask{Op: wire.OpInfo}, func(_ int, msg *nats.Msg) bool {
-		present = present || !noResponders(msg)
-		return present
+	g.askAll(ctx, workers[:min(lookAt, len(workers))], &wire.Ask{Op: wire.OpInfo}, func(i int, msg *nats.Msg) bool {
+		if noResponders(msg) {
+			g.roster.Absent(workers[i].Info.Worker, workers[i].Info.Instance)
+			return false
+		}
+		present = true
+		return true
 	})
 	return present
 }

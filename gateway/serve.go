@@ -59,6 +59,9 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 		for last = g.try(ctx, a, p); last.absent && g.bus.Settling() && ctx.Err() == nil; last = g.try(ctx, a, p) {
 			time.Sleep(settlePause) // the adapter has lost the same bus: it may be back in a moment
 		}
+		if last.absent {
+			g.roster.Absent(p.Worker, p.Instance)
+		}
 		g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
 		if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
 			last = ending{code: causeCode(ctx)}

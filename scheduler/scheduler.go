@@ -55,7 +55,7 @@ type Config struct {
 	Cost func(blocks int) int64
 	// Seed of the coins that break ties. Default 0.
 	Seed uint64
-	// StaleAfter is how long a worker may stay silent before it receives nothing. Default 3s.
+	// StaleAfter is how long a worker may stay silent before it receives nothing. Default 2.5s.
 	StaleAfter time.Duration
 	// ForgetAfter is how long its cache is remembered. Default 2 minutes.
 	ForgetAfter time.Duration
@@ -78,7 +78,7 @@ func (c Config) withDefaults() Config {
 	c.Region = cmp.Or(c.Region, "local")
 	c.Version = cmp.Or(c.Version, noVersion)
 	c.Policy = cmp.Or(c.Policy, "radix")
-	c.StaleAfter = cmp.Or(c.StaleAfter, 3*time.Second)
+	c.StaleAfter = cmp.Or(c.StaleAfter, 2500*time.Millisecond)
 	c.ForgetAfter = cmp.Or(c.ForgetAfter, 2*time.Minute)
 	c.HoldFor = cmp.Or(c.HoldFor, 5*time.Second)
 	c.LeaseFor = cmp.Or(c.LeaseFor, 30*time.Second)

@@ -68,7 +68,7 @@ type Config struct {
 	MaxRunning int
 	// MaxBodies bounds the bytes of request bodies held at a time; beyond it requests are refused as busy. Default 2 GiB.
 	MaxBodies int64
-	// Beat is how often a worker says that it is there. Default 1s.
+	// Beat is how often a worker says that it is there. Default 750ms.
 	Beat time.Duration
 	// Probe is how often the engine's health is asked for. Default 1s.
 	Probe time.Duration
@@ -102,7 +102,7 @@ type LoRA struct{ Name, Path string }
 func (c Config) withDefaults() Config {
 	c.Region = cmp.Or(c.Region, "local")
 	c.MaxBodies = cmp.Or(c.MaxBodies, 2<<30)
-	c.Beat = cmp.Or(c.Beat, time.Second)
+	c.Beat = cmp.Or(c.Beat, 750*time.Millisecond)
 	c.Probe = cmp.Or(c.Probe, time.Second)
 	c.ProbeTimeout = cmp.Or(c.ProbeTimeout, 5*time.Second)
 	c.Describe = cmp.Or(c.Describe, 15*time.Second)

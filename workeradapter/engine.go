@@ -2,6 +2,7 @@ package workeradapter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -128,6 +129,24 @@ func (e *engine) healthy(ctx context.Context, bound time.Duration) error {
 		return &statusError{"/health", status}
 	}
 	return nil
+}
+
+// listen connects, waits for the connection's end, and tells whether there was one.
+func (e *engine) listen(ctx context.Context) (ended bool) {
+	u, err := url.Parse(e.base)
+	if err != nil {
+		return false
+	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return false
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // it was only read from
+	defer stop()
+	conn.Read(make([]byte, 1)) //nolint:errcheck // whatever it is, it is the end
+	conn.Close()               //nolint:errcheck // see above
+	return ctx.Err() == nil
 }
 
 // A statusError is an answer that is not the one hoped for.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,13 +23,16 @@ const failuresAllowed = 3
 // broke: a probe follows it. An engine that says that it does not serve is leaving: it takes nothing new, and what it has
 // it may still finish.
 func (a *Adapter) watch(ctx context.Context) {
-	tick := time.NewTicker(a.cfg.Probe)
-	defer tick.Stop()
 	v := vigil{a: a}
+	defer v.ears.Wait()
 	for failures, suspected := 0, false; ; {
 		err := a.engine.healthy(ctx, a.cfg.ProbeTimeout)
 		if ctx.Err() != nil {
 			return
+		}
+		next := a.cfg.Probe
+		if err != nil {
+			next = min(next, probeSoon)
 		}
 		switch {
 		case err == nil:
@@ -35,6 +40,7 @@ func (a *Adapter) watch(ctx context.Context) {
 			if err := v.up(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				a.cfg.Log.Warn("engine healthy but not understood", "worker", a.cfg.Name, "error", err)
 			}
+			v.lendEar(ctx)
 			if suspected {
 				a.report() // schedulers that were told of the failure need not wait for the next beat
 			}
@@ -50,7 +56,7 @@ func (a *Adapter) watch(ctx context.Context) {
 			failures++
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(next):
 			suspected = false
 		case <-a.suspect:
 			suspected = true
@@ -61,6 +67,9 @@ func (a *Adapter) watch(ctx context.Context) {
 		}
 	}
 }
+
+// probeSoon is when an engine that does not answer as it should is asked again.
+const probeSoon = 250 * time.Millisecond
 
 // refused tells errors of an engine that is certainly not there.
 func refused(err error) bool {
@@ -91,6 +100,30 @@ type vigil struct {
 	seen      *description // what the workers' lives are those of; nil before the engine was seen
 	described time.Time    // when it last said so
 	damper    damper
+	ear       atomic.Bool
+	ears      sync.WaitGroup
+}
+
+// earPause is the least time between two connections of lendEar.
+const earPause = time.Second
+
+// lendEar holds a connection on which nothing is said: its end is mostly that of the engine's process, which is so known at
+// once. Engines whose server would keep a thread for it are spared.
+func (v *vigil) lendEar(ctx context.Context) {
+	if v.seen == nil || v.seen.info.EngineKind != kindSGLang && v.seen.info.EngineKind != kindVLLM || !v.ear.CompareAndSwap(false, true) {
+		return
+	}
+	v.ears.Go(func() {
+		defer v.ear.Store(false)
+		pause := time.After(earPause)
+		if v.a.engine.listen(ctx) {
+			v.a.suspectEngine()
+		}
+		select {
+		case <-pause:
+		case <-ctx.Done():
+		}
+	})
 }
 
 // up begins new lives when there are none, the engine's process has ended since, or it is not what it was. One that was

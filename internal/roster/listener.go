@@ -22,7 +22,7 @@ type Config struct {
 	Conn *nats.Conn
 	// Subjects names what it listens to.
 	Subjects wire.Subjects
-	// Stale is how long a worker may be silent and still get requests. Default 3s.
+	// Stale is how long a worker may be silent and still get requests. Default 2.5s.
 	Stale time.Duration
 	// Forget is how long one is remembered. Default 2 minutes.
 	Forget time.Duration
@@ -39,7 +39,7 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	c.Stale = cmp.Or(c.Stale, 3*time.Second)
+	c.Stale = cmp.Or(c.Stale, 2500*time.Millisecond)
 	c.Forget = cmp.Or(c.Forget, 2*time.Minute)
 	c.MaxWorkers = cmp.Or(c.MaxWorkers, 16384)
 	c.QueueLen = cmp.Or(c.QueueLen, 8192)
@@ -49,10 +49,17 @@ func (c Config) withDefaults() Config {
 
 // Listener keeps a Roster from what it hears on the bus.
 type Listener struct {
-	cfg   Config
-	view  atomic.Pointer[View]
-	queue chan *nats.Msg
-	known chan struct{} // closed once the first roll call has been answered or its time is over
+	cfg    Config
+	view   atomic.Pointer[View]
+	queue  chan *nats.Msg
+	absent chan life
+	known  chan struct{} // closed once the first roll call has been answered or its time is over
+}
+
+// life is one of a worker's.
+type life struct {
+	worker   string
+	instance wire.Instance
 }
 
 // NewListener checks the configuration; nothing happens until Run.
@@ -61,13 +68,22 @@ func NewListener(cfg Config) (*Listener, error) {
 		return nil, errors.New("roster: no connection")
 	}
 	l := &Listener{cfg: cfg.withDefaults(), known: make(chan struct{})}
-	l.queue = make(chan *nats.Msg, l.cfg.QueueLen)
+	l.queue, l.absent = make(chan *nats.Msg, l.cfg.QueueLen), make(chan life, 64)
 	l.view.Store(New(0, 0, 0).View())
 	return l, nil
 }
 
 // View is the newest picture.
 func (l *Listener) View() *View { return l.view.Load() }
+
+// Absent tells that the bus knows nobody who listens for a life of a worker: it is shown as silent until its next beat. It may
+// be called from any goroutine and does not block.
+func (l *Listener) Absent(worker string, n wire.Instance) {
+	select {
+	case l.absent <- life{worker, n}:
+	default: // it will be found out again
+	}
+}
 
 // Settled is closed when the workers that were there at the start have had time to answer: until then, "nobody
 // serves this model" may only mean "not heard yet".
@@ -104,6 +120,8 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 		select {
 		case msg := <-l.queue:
 			l.apply(r, l.hear(r, time.Now(), msg, inbox))
+		case a := <-l.absent:
+			l.apply(r, r.Absent(a.worker, a.instance))
 		case now := <-sweep.C: // when it was due: the time by which we are late ourselves is not the workers' silence
 			if !l.cfg.Conn.IsConnected() {
 				r.Deaf(time.Now())

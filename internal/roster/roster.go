@@ -127,6 +127,16 @@ func (r *Roster) Down(g wire.Gone) []Change {
 	return []Change{{Worker: e.worker, Gone: true, Code: g.Code}}
 }
 
+// Absent takes it that a life of a worker does not listen, as the bus has said: it is silent until its next beat.
+func (r *Roster) Absent(worker string, n wire.Instance) []Change {
+	e := r.workers[worker]
+	if e == nil || e.worker == nil || e.instance != n || e.worker.State == wire.Silent {
+		return nil
+	}
+	e.worker = &Worker{Info: e.worker.Info, State: wire.Silent}
+	return []Change{{Worker: e.worker}}
+}
+
 // Deaf tells that nobody could be heard until now: the bus was away.
 func (r *Roster) Deaf(now time.Time) { r.deaf = now }
 

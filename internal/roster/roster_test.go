@@ -312,3 +312,22 @@ func TestRandomTalkKeepsViewAndChangesInStep(t *testing.T) {
 		}
 	}
 }
+
+func TestAbsentWorkerIsSilentUntilItsNextBeat(t *testing.T) {
+	r := roster.New(stale, forget, 10)
+	join(t, r, start, info("w0", "m", 2), wire.Ready)
+	for name, n := range map[string]wire.Instance{"w0": 1, "w1": 2} { // another life, nobody at all
+		if changes := r.Absent(name, n); changes != nil {
+			t.Errorf("%s %d: %v", name, n, changes)
+		}
+	}
+	if changes := r.Absent("w0", 2); len(changes) != 1 || changes[0].Gone || changes[0].Worker.State != wire.Silent || r.View().Ready != 0 {
+		t.Errorf("absent: %v, %v", changes, names(r.View()))
+	}
+	if changes := r.Absent("w0", 2); changes != nil {
+		t.Errorf("absent again: %v", changes)
+	}
+	if _, changes := r.Up(start.Add(time.Second), beat("w0", 2, 1, wire.Ready)); len(changes) != 1 || changes[0].Worker.State != wire.Ready {
+		t.Errorf("its beat: %v", changes)
+	}
+}
