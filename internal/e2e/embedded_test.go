@@ -21,6 +21,7 @@ import (
 
 	"github.com/radixbus/radixbus/internal/command"
 	"github.com/radixbus/radixbus/internal/simengine"
+	"github.com/radixbus/radixbus/internal/testkit"
 )
 
 const llama = "meta-llama/Llama-3.1-8B-Instruct"
@@ -28,10 +29,10 @@ const llama = "meta-llama/Llama-3.1-8B-Instruct"
 func TestFirstScreenTellsWhatAUserNeeds(t *testing.T) {
 	h := up(t, "--workers", "2", "--speed", "50", "--policy", "round-robin", "--model", "my model")
 	screen := h.stdout.String()
-	if first, _, _ := strings.Cut(screen, "\n"); first != h.base || !regexp.MustCompile(`^http://127\.0\.0\.1:\d+$`).MatchString(first) {
+	if first, _, _ := strings.Cut(screen, "\n"); first != h.Base || !regexp.MustCompile(`^http://127\.0\.0\.1:\d+$`).MatchString(first) {
 		t.Errorf("first line %q, want the URL alone", first)
 	}
-	for _, want := range []string{"round-robin", `"model": "my model"`, "2 simulated workers", h.base + "/v1/chat/completions", h.admin.base} {
+	for _, want := range []string{"round-robin", `"model": "my model"`, "2 simulated workers", h.Base + "/v1/chat/completions", h.admin.Base} {
 		if !strings.Contains(screen, want) {
 			t.Errorf("the first screen lacks %q:\n%s", want, screen)
 		}
@@ -40,11 +41,11 @@ func TestFirstScreenTellsWhatAUserNeeds(t *testing.T) {
 		t.Errorf("engines %v, want two", h.engines)
 	}
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
-		if status, _ := h.admin.get(t, path); status != http.StatusOK {
+		if status, _ := h.admin.Get(t, path); status != http.StatusOK {
 			t.Errorf("admin %s = %d", path, status)
 		}
 	}
-	if a := h.ask(t.Context(), "/v1/chat/completions", chat("my model", "hi")); !a.ok() {
+	if a := h.Ask(t.Context(), "/v1/chat/completions", chat("my model", "hi")); !a.OK() {
 		t.Error(a)
 	}
 	if err := h.stop(t); err != nil {
@@ -56,8 +57,8 @@ func TestFirstScreenTellsWhatAUserNeeds(t *testing.T) {
 func TestAnswersEqualTheEngines(t *testing.T) {
 	t.Parallel()
 	h := up(t, "--workers", "2", "--speed", "50")
-	direct := newClient(t, h.engines[0])
-	model := modelOf(t, h.client)
+	direct := testkit.NewClient(t, h.engines[0])
+	model := modelOf(t, h.Client)
 	routes := []struct {
 		path string
 		body func(question string) object
@@ -77,22 +78,22 @@ func TestAnswersEqualTheEngines(t *testing.T) {
 				for i := range 4 {
 					body := route.body(fmt.Sprintf("Question %d: why?\n\nÄ \"quoted\" \t one.", i))
 					body["stream"] = stream
-					got, want := h.ask(t.Context(), route.path, body), direct.ask(t.Context(), route.path, body)
-					if !want.ok() || want.text == "" {
+					got, want := h.Ask(t.Context(), route.path, body), direct.Ask(t.Context(), route.path, body)
+					if !want.OK() || want.Text == "" {
 						t.Fatalf("the engine itself: %v", want)
 					}
-					if !got.ok() || got.text != want.text || got.finish != want.finish || got.done != stream {
-						t.Errorf("got %v %q, want what the engine says: %q", got, got.text, want.text)
+					if !got.OK() || got.Text != want.Text || got.Finish != want.Finish || got.Done != stream {
+						t.Errorf("got %v %q, want what the engine says: %q", got, got.Text, want.Text)
 					}
-					if got.usages != want.usages || !stream && got.prompt != want.prompt {
-						t.Errorf("usage told %d times, prompt %d; the engine: %d times, %d", got.usages, got.prompt, want.usages, want.prompt)
+					if got.Usages != want.Usages || !stream && got.Prompt != want.Prompt {
+						t.Errorf("usage told %d times, prompt %d; the engine: %d times, %d", got.Usages, got.Prompt, want.Usages, want.Prompt)
 					}
 					for _, name := range []string{"X-Radixbus-Worker", "X-Request-Id", "X-Radixbus-Request"} {
-						if got.header.Get(name) == "" {
+						if got.Header.Get(name) == "" {
 							t.Errorf("no header %s", name)
 						}
 					}
-					events += got.events
+					events += got.Events
 				}
 				if stream && events < 8 { // a hurried engine may put several tokens into one
 					t.Errorf("%d events in four streams of 16 tokens: that is no stream", events)
@@ -103,9 +104,9 @@ func TestAnswersEqualTheEngines(t *testing.T) {
 	h.idle(t)
 }
 
-func modelOf(t *testing.T, c *client) string {
+func modelOf(t *testing.T, c *testkit.Client) string {
 	t.Helper()
-	status, doc := c.get(t, "/v1/models")
+	status, doc := c.Get(t, "/v1/models")
 	m := regexp.MustCompile(`"id":"([^"]+)"`).FindStringSubmatch(doc)
 	if status != http.StatusOK || m == nil {
 		t.Fatalf("/v1/models = %d %s", status, doc)
@@ -116,27 +117,27 @@ func modelOf(t *testing.T, c *client) string {
 func TestRepeatFindsItsPrefixOnTheWorkerThatHasIt(t *testing.T) {
 	t.Parallel()
 	h := up(t, "--workers", "4", "--speed", "10")
-	model := modelOf(t, h.client)
+	model := modelOf(t, h.Client)
 	homes, strays := map[string]bool{}, 0
 	for i := range 8 {
 		document := filler(1000*i, 8000)
-		first := h.ask(t.Context(), "/v1/chat/completions", chat(model, document+" First question?"))
-		if !first.ok() || first.prompt < 1000 {
+		first := h.Ask(t.Context(), "/v1/chat/completions", chat(model, document+" First question?"))
+		if !first.OK() || first.Prompt < 1000 {
 			t.Fatal(first)
 		}
-		home := first.header.Get("X-Radixbus-Worker")
+		home := first.Header.Get("X-Radixbus-Worker")
 		homes[home] = true
 		for range 2 {
-			again := h.ask(t.Context(), "/v1/chat/completions", chat(model, document+" Another question?"))
-			if !again.ok() {
+			again := h.Ask(t.Context(), "/v1/chat/completions", chat(model, document+" Another question?"))
+			if !again.OK() {
 				t.Fatal(again)
 			}
-			switch worker := again.header.Get("X-Radixbus-Worker"); {
+			switch worker := again.Header.Get("X-Radixbus-Worker"); {
 			case worker != home:
 				strays++
 				t.Logf("document %d: on %s, though %s has it", i, worker, home)
-			case again.cached < again.prompt*9/10:
-				t.Errorf("document %d: %d of %d tokens cached at home, want nearly all", i, again.cached, again.prompt)
+			case again.Cached < again.Prompt*9/10:
+				t.Errorf("document %d: %d of %d tokens cached at home, want nearly all", i, again.Cached, again.Prompt)
 			}
 		}
 	}
@@ -147,7 +148,7 @@ func TestRepeatFindsItsPrefixOnTheWorkerThatHasIt(t *testing.T) {
 		t.Errorf("eight documents went to the workers %v alone", homes)
 	}
 	h.idle(t)
-	if got := h.admin.metric(t, "radixbus_belief_prompt_tokens_total"); got < 24*1000 {
+	if got := h.admin.Metric(t, "radixbus_belief_prompt_tokens_total"); got < 24*1000 {
 		t.Errorf("belief was compared with truth for %g tokens only", got)
 	}
 }
@@ -156,37 +157,37 @@ func TestUsageIsToldOnlyWhenAsked(t *testing.T) {
 	t.Parallel()
 	for _, report := range []bool{true, false} {
 		h := up(t, "--workers", "1", "--speed", "50", fmt.Sprintf("--cache-report=%v", report))
-		model := modelOf(t, h.client)
-		ask := func(more object) *answer {
+		model := modelOf(t, h.Client)
+		ask := func(more object) *testkit.Reply {
 			t.Helper()
-			a := h.ask(t.Context(), "/v1/chat/completions", chat(model, filler(1, 2000), object{"stream": true}, more))
-			if !a.ok() || !a.done {
+			a := h.Ask(t.Context(), "/v1/chat/completions", chat(model, filler(1, 2000), object{"stream": true}, more))
+			if !a.OK() || !a.Done {
 				t.Fatal(a)
 			}
 			return a
 		}
-		if a := ask(object{}); a.usages != 0 {
-			t.Errorf("cache report %v: usage %d times in a stream that did not ask", report, a.usages)
+		if a := ask(object{}); a.Usages != 0 {
+			t.Errorf("cache report %v: usage %d times in a stream that did not ask", report, a.Usages)
 		}
-		if a := ask(object{"stream_options": object{"include_usage": true}}); a.usages != 1 || a.prompt == 0 {
-			t.Errorf("cache report %v: usage %d times (prompt %d), want once", report, a.usages, a.prompt)
+		if a := ask(object{"stream_options": object{"include_usage": true}}); a.Usages != 1 || a.Prompt == 0 {
+			t.Errorf("cache report %v: usage %d times (prompt %d), want once", report, a.Usages, a.Prompt)
 		}
-		if a := ask(object{"stream_options": object{"include_usage": false}}); a.usages != 0 {
-			t.Errorf("cache report %v: usage %d times in a stream that refused it", report, a.usages)
+		if a := ask(object{"stream_options": object{"include_usage": false}}); a.Usages != 0 {
+			t.Errorf("cache report %v: usage %d times in a stream that refused it", report, a.Usages)
 		}
-		whole := h.ask(t.Context(), "/v1/chat/completions", chat(model, filler(1, 2000)))
-		if whole.usages != 1 || strings.Contains(string(whole.raw), "sglext") || whole.cached > 0 != report {
-			t.Errorf("cache report %v: whole answer %s", report, whole.raw)
+		whole := h.Ask(t.Context(), "/v1/chat/completions", chat(model, filler(1, 2000)))
+		if whole.Usages != 1 || strings.Contains(string(whole.Raw), "sglext") || whole.Cached > 0 != report {
+			t.Errorf("cache report %v: whole answer %s", report, whole.Raw)
 		}
 		// What the client is not told, we are.
-		eventually(t, "the adapter knows the cached tokens", func() bool { return h.admin.metric(t, "radixbus_worker_cached_tokens_total") > 500 })
+		testkit.Eventually(t, "the adapter knows the cached tokens", func() bool { return h.admin.Metric(t, "radixbus_worker_cached_tokens_total") > 500 })
 	}
 }
 
 func TestMistakesGetTheEnvelope(t *testing.T) {
 	t.Parallel()
 	h := up(t, "--workers", "1", "--speed", "50", "--max-payload-size", "1048576")
-	model := modelOf(t, h.client)
+	model := modelOf(t, h.Client)
 	const route = "/v1/chat/completions"
 	for _, tt := range []struct {
 		name, method, path, body string
@@ -206,12 +207,12 @@ func TestMistakesGetTheEnvelope(t *testing.T) {
 		{"wrong method of a GET route", "POST", "/v1/models", `{}`, 405},
 		{"unknown model's card", "GET", "/v1/models/no-such", ``, 404},
 	} {
-		a := h.send(t.Context(), tt.method, tt.path, []byte(tt.body))
-		if a.err != nil || a.status != tt.want || a.failure == "" {
+		a := h.Send(t.Context(), tt.method, tt.path, []byte(tt.body))
+		if a.Err != nil || a.Status != tt.want || a.Failure == "" {
 			t.Errorf("%s: %v, want %d with an error envelope", tt.name, a, tt.want)
 		}
 	}
-	if a := h.ask(t.Context(), route, chat(model, "still fine?")); !a.ok() {
+	if a := h.Ask(t.Context(), route, chat(model, "still fine?")); !a.OK() {
 		t.Errorf("afterwards: %v", a)
 	}
 	h.idle(t)
@@ -225,12 +226,12 @@ type load struct {
 	served atomic.Int64
 
 	mu     sync.Mutex
-	failed []*answer // requests that failed without a word of an answer
-	broken []*answer // streams that had begun
+	failed []*testkit.Reply // requests that failed without a word of an answer
+	broken []*testkit.Reply // streams that had begun
 }
 
 // start runs users one request after the other; every third streams.
-func (l *load) start(t *testing.T, c *client, users int, body func(user, i int) object) {
+func (l *load) start(t *testing.T, c *testkit.Client, users int, body func(user, i int) object) {
 	l.dog = newWatchdog(t)
 	for u := range users {
 		l.users.Go(func() {
@@ -238,11 +239,11 @@ func (l *load) start(t *testing.T, c *client, users int, body func(user, i int) 
 				time.Sleep(5 * time.Millisecond) // else the users alone would fill the machine
 				b := body(u, i)
 				b["stream"] = i%3 == 0
-				a := c.ask(t.Context(), "/v1/chat/completions", b)
+				a := c.Ask(t.Context(), "/v1/chat/completions", b)
 				switch {
-				case a.ok():
+				case a.OK():
 					l.served.Add(1)
-				case a.text != "":
+				case a.Text != "":
 					l.mu.Lock()
 					l.broken = append(l.broken, a)
 					l.mu.Unlock()
@@ -263,14 +264,14 @@ func (l *load) check(t *testing.T, mayBreak int) {
 	t.Helper()
 	l.stop()
 	for _, a := range l.failed {
-		if a.failure != "" && a.err == nil && l.dog.starved() {
+		if a.Failure != "" && a.Err == nil && l.dog.starved() {
 			t.Logf("refused while the machine stood still: %v", a)
 			continue
 		}
 		t.Errorf("failed before it had begun: %v", a)
 	}
 	for _, a := range l.broken {
-		if a.failure == "" || a.err != nil {
+		if a.Failure == "" || a.Err != nil {
 			t.Errorf("broke without an error event: %v", a)
 		}
 	}
@@ -285,15 +286,15 @@ func TestEngineThatDiesUnderLoadCostsNothingThatHadNotBegun(t *testing.T) {
 	_, first := simulated(t, simengine.Config{Speed: 20})
 	victim, second := simulated(t, simengine.Config{Speed: 20})
 	h := up(t, "--engine", first, "--engine", second)
-	eventually(t, "both workers are ready", func() bool {
-		return h.admin.metric(t, `radixbus_scheduler_workers{pool="`+llama+`",state="ready"}`) == 2
+	testkit.Eventually(t, "both workers are ready", func() bool {
+		return h.admin.Metric(t, `radixbus_scheduler_workers{pool="`+llama+`",state="ready"}`) == 2
 	})
 	var l load
 	defer l.stop()
-	l.start(t, h.client, 8, func(u, i int) object { return chat(llama, fmt.Sprintf("user %d asks %d: %s", u, i, filler(u, 400))) })
-	worked := func(n int64) { eventually(t, "the load goes on", func() bool { return l.served.Load() >= n }) }
+	l.start(t, h.Client, 8, func(u, i int) object { return chat(llama, fmt.Sprintf("user %d asks %d: %s", u, i, filler(u, 400))) })
+	worked := func(n int64) { testkit.Eventually(t, "the load goes on", func() bool { return l.served.Load() >= n }) }
 	worked(60)
-	onVictim := func() float64 { return h.admin.metric(t, `radixbus_worker_attempts_total{outcome="ok",worker="w1"}`) }
+	onVictim := func() float64 { return h.admin.Metric(t, `radixbus_worker_attempts_total{outcome="ok",worker="w1"}`) }
 	if onVictim() < 5 {
 		t.Fatalf("the second worker served %g requests: there is nothing to break", onVictim())
 	}
@@ -301,7 +302,7 @@ func TestEngineThatDiesUnderLoadCostsNothingThatHadNotBegun(t *testing.T) {
 	worked(l.served.Load() + 60)
 	before := onVictim()
 	victim.Restart()
-	eventually(t, "the engine is used again", func() bool { return onVictim() > before+5 })
+	testkit.Eventually(t, "the engine is used again", func() bool { return onVictim() > before+5 })
 	l.check(t, 8)
 	h.idle(t)
 }
@@ -323,8 +324,8 @@ func TestLongPromptsPass(t *testing.T) {
 	for _, size := range sizes {
 		prompt := strings.Repeat("word ", size/5)
 		for _, stream := range []bool{false, true} {
-			a := h.ask(t.Context(), "/v1/chat/completions", chat(countingModel, prompt, object{"stream": stream}))
-			if !a.ok() || a.text != counted(16) {
+			a := h.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, prompt, object{"stream": stream}))
+			if !a.OK() || a.Text != counted(16) {
 				t.Errorf("%d MiB, stream %v: %v", size>>20, stream, a)
 			}
 		}
@@ -335,7 +336,7 @@ func TestLongPromptsPass(t *testing.T) {
 		engine.mu.Unlock()
 	}
 	h.idle(t)
-	eventually(t, "the memory of the bodies is given back", func() bool { return settled() < before+24<<20 })
+	testkit.Eventually(t, "the memory of the bodies is given back", func() bool { return settled() < before+24<<20 })
 }
 
 func TestStopLetsARunningStreamFinish(t *testing.T) {
@@ -343,9 +344,9 @@ func TestStopLetsARunningStreamFinish(t *testing.T) {
 	engine := newCountingEngine(t, 10*time.Millisecond)
 	h := up(t, "--engine", engine.url)
 	begun := make(chan struct{}, 1)
-	got := make(chan *answer, 1)
+	got := make(chan *testkit.Reply, 1)
 	go func() {
-		got <- h.ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 150}), func(*answer) {
+		got <- h.Ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 150}), func(*testkit.Reply) {
 			select {
 			case begun <- struct{}{}:
 			default:
@@ -355,13 +356,13 @@ func TestStopLetsARunningStreamFinish(t *testing.T) {
 	<-begun
 	h.cancel(errors.New("terminated"))
 	a := <-got
-	if !a.ok() || !a.done || a.text != counted(150) {
+	if !a.OK() || !a.Done || a.Text != counted(150) {
 		t.Errorf("the stream that was running: %v", a)
 	}
 	if err := h.stop(t); err != nil {
 		t.Errorf("up = %v, want nil", err)
 	}
-	if a := h.ask(t.Context(), "/v1/chat/completions", chat(countingModel, "late")); a.err == nil {
+	if a := h.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, "late")); a.Err == nil {
 		t.Errorf("a request after the end: %v, want no connection", a)
 	}
 }
@@ -370,10 +371,10 @@ func TestDrainHasABound(t *testing.T) {
 	t.Parallel()
 	engine := newCountingEngine(t, 50*time.Millisecond)
 	h := up(t, "--engine", engine.url, "--drain-timeout", "500ms")
-	begun, got := make(chan struct{}), make(chan *answer, 1)
+	begun, got := make(chan struct{}), make(chan *testkit.Reply, 1)
 	go func() {
 		once := sync.OnceFunc(func() { close(begun) })
-		got <- h.ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 100_000}), func(*answer) { once() })
+		got <- h.Ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 100_000}), func(*testkit.Reply) { once() })
 	}()
 	<-begun
 	began := time.Now()
@@ -383,10 +384,10 @@ func TestDrainHasABound(t *testing.T) {
 	if took := time.Since(began); took > 15*time.Second {
 		t.Errorf("the drain took %v with a bound of 500 ms", took)
 	}
-	if a := <-got; a.failure == "" || a.err != nil || a.text == "" {
+	if a := <-got; a.Failure == "" || a.Err != nil || a.Text == "" {
 		t.Errorf("the stream that outlasted the drain: %v, want an error event", a)
 	}
-	eventually(t, "the engine is relieved", func() bool { _, aborts := engine.count(); return engine.active() == 0 && aborts > 0 })
+	testkit.Eventually(t, "the engine is relieved", func() bool { _, aborts := engine.count(); return engine.active() == 0 && aborts > 0 })
 }
 
 func TestTwoHubsStandBesideEachOther(t *testing.T) {
@@ -396,10 +397,10 @@ func TestTwoHubsStandBesideEachOther(t *testing.T) {
 		*hub
 		serves, other string
 	}{{one, "one", "two"}, {two, "two", "one"}} {
-		if a := h.ask(t.Context(), "/v1/chat/completions", chat(h.serves, "hi")); !a.ok() {
+		if a := h.Ask(t.Context(), "/v1/chat/completions", chat(h.serves, "hi")); !a.OK() {
 			t.Error(a)
 		}
-		if a := h.ask(t.Context(), "/v1/chat/completions", chat(h.other, "hi")); a.status != http.StatusNotFound {
+		if a := h.Ask(t.Context(), "/v1/chat/completions", chat(h.other, "hi")); a.Status != http.StatusNotFound {
 			t.Errorf("a hub serves its neighbour's model: %v", a)
 		}
 	}
@@ -422,8 +423,8 @@ func TestHubOnATakenPortSaysSoAndLeavesNothing(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), port) {
 				t.Errorf("%s of another: %v, want an error with the port", flag, err)
 			}
-		case <-time.After(patience):
-			t.Fatalf("%s of another: still at it after %v", flag, patience)
+		case <-time.After(testkit.Patience):
+			t.Fatalf("%s of another: still at it after %v", flag, testkit.Patience)
 		}
 		if out := h.stdout.String(); out != "" {
 			t.Errorf("%s of another: it said %q", flag, out)
@@ -449,18 +450,18 @@ func TestStartAndStopLeaveNothingBehind(t *testing.T) {
 	for range 3 {
 		h := up(t, "--workers", "2", "--speed", "50")
 		ctx, leave := context.WithCancel(t.Context())
-		a := h.ask(ctx, "/v1/chat/completions", chat(llama, "hi", object{"stream": true, "max_tokens": 4000}), func(*answer) { leave() })
-		if a.err == nil && a.done {
+		a := h.Ask(ctx, "/v1/chat/completions", chat(llama, "hi", object{"stream": true, "max_tokens": 4000}), func(*testkit.Reply) { leave() })
+		if a.Err == nil && a.Done {
 			t.Errorf("the aborted request: %v", a)
 		}
-		if a := h.ask(t.Context(), "/v1/chat/completions", chat(llama, "hi")); !a.ok() {
+		if a := h.Ask(t.Context(), "/v1/chat/completions", chat(llama, "hi")); !a.OK() {
 			t.Error(a)
 		}
 		if err := h.stop(t); err != nil {
 			t.Errorf("up = %v", err)
 		}
-		h.http.CloseIdleConnections()
-		h.admin.http.CloseIdleConnections()
+		h.CloseIdleConnections()
+		h.admin.CloseIdleConnections()
 	}
 	noTempLeft(t)
 }
@@ -486,17 +487,17 @@ func TestClientThatLeavesStopsTheEngine(t *testing.T) {
 	for i := range 5 {
 		_, before := engine.count()
 		ctx, leave := context.WithCancel(t.Context())
-		got := make(chan *answer, 1)
+		got := make(chan *testkit.Reply, 1)
 		go func() {
-			got <- h.ask(ctx, "/v1/chat/completions", chat(countingModel, fmt.Sprint("count ", i), object{"stream": i%2 == 0, "max_tokens": 5000}))
+			got <- h.Ask(ctx, "/v1/chat/completions", chat(countingModel, fmt.Sprint("count ", i), object{"stream": i%2 == 0, "max_tokens": 5000}))
 		}()
-		eventually(t, "the engine runs the request", func() bool { return engine.active() == 1 })
+		testkit.Eventually(t, "the engine runs the request", func() bool { return engine.active() == 1 })
 		left := time.Now()
 		leave()
-		if a := <-got; a.err == nil {
+		if a := <-got; a.Err == nil {
 			t.Fatalf("round %d: %v", i, a)
 		}
-		eventually(t, "an abort reaches the engine", func() bool { _, n := engine.count(); return n > before && engine.active() == 0 })
+		testkit.Eventually(t, "an abort reaches the engine", func() bool { _, n := engine.count(); return n > before && engine.active() == 0 })
 		engine.mu.Lock()
 		took = append(took, engine.aborted[len(engine.aborted)-1].Sub(left))
 		engine.mu.Unlock()
@@ -516,22 +517,22 @@ func TestWorkerFromOutsideJoinsAHub(t *testing.T) {
 	admin := freePort(t)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan error, 1)
-	log := newOutput()
+	log := testkit.NewOutput()
 	go func() {
-		done <- command.Run(ctx, command.Process{Stdout: newOutput(), Stderr: log, Args: []string{
+		done <- command.Run(ctx, command.Process{Stdout: testkit.NewOutput(), Stderr: log, Args: []string{
 			"worker", "--nats", h.bus, "--engine", engine.url, "--name", "outside", "--admin-port", fmt.Sprint(admin),
 		}})
 	}()
-	newClient(t, fmt.Sprint("http://127.0.0.1:", admin)).ready(t)
-	serves := func() int { status, _ := h.get(t, "/v1/models/"+countingModel); return status }
-	eventually(t, "its model is known", func() bool { return serves() == http.StatusOK })
-	a := h.ask(t.Context(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true}))
-	if !a.ok() || a.text != counted(16) || a.header.Get("X-Radixbus-Worker") != "outside" {
-		t.Errorf("%v from %q", a, a.header.Get("X-Radixbus-Worker"))
+	testkit.NewClient(t, fmt.Sprint("http://127.0.0.1:", admin)).Ready(t)
+	serves := func() int { status, _ := h.Get(t, "/v1/models/"+countingModel); return status }
+	testkit.Eventually(t, "its model is known", func() bool { return serves() == http.StatusOK })
+	a := h.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true}))
+	if !a.OK() || a.Text != counted(16) || a.Header.Get("X-Radixbus-Worker") != "outside" {
+		t.Errorf("%v from %q", a, a.Header.Get("X-Radixbus-Worker"))
 	}
 	cancel(command.Signal("terminated"))
 	if err := <-done; err != nil {
 		t.Errorf("worker = %v\n%s", err, log)
 	}
-	eventually(t, "its model is gone with it", func() bool { return serves() == http.StatusNotFound })
+	testkit.Eventually(t, "its model is gone with it", func() bool { return serves() == http.StatusNotFound })
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/testkit"
 )
 
 // Two hundred clients at a time, of which half leave at a random moment, for a few seconds: no token is lost or doubled,
@@ -35,20 +37,20 @@ func TestManyStreamsAndRandomCancelsLeaveAllBooksBalanced(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, uint64(u)))
 			for i := 0; time.Now().Before(end); i++ {
 				tokens := 1 + rng.IntN(40)
-				ctx, leave := context.WithTimeout(t.Context(), 2*patience)
+				ctx, leave := context.WithTimeout(t.Context(), 2*testkit.Patience)
 				leaves := rng.IntN(2) == 0
 				if leaves {
 					time.AfterFunc(time.Duration(rng.Int64N(int64(time.Second))), leave)
 				}
-				a := h.ask(ctx, "/v1/chat/completions", chat(countingModel, fmt.Sprintf("user %d %s", u, filler(rng.IntN(20), rng.IntN(3000))),
+				a := h.Ask(ctx, "/v1/chat/completions", chat(countingModel, fmt.Sprintf("user %d %s", u, filler(rng.IntN(20), rng.IntN(3000))),
 					object{"stream": rng.IntN(4) > 0, "max_tokens": tokens}))
 				leave()
 				switch {
-				case a.ok() && a.text == counted(tokens):
+				case a.OK() && a.Text == counted(tokens):
 					whole.Add(1)
-				case leaves && a.err != nil && a.failure == "" && strings.HasPrefix(counted(tokens), a.text):
+				case leaves && a.Err != nil && a.Failure == "" && strings.HasPrefix(counted(tokens), a.Text):
 					cancelled.Add(1)
-				case a.failure != "" && a.err == nil && strings.HasPrefix(counted(tokens), a.text) && dog.starved():
+				case a.Failure != "" && a.Err == nil && strings.HasPrefix(counted(tokens), a.Text) && dog.starved():
 					honest.Add(1)
 				default:
 					t.Errorf("user %d, request %d (leaves: %v): %v", u, i, leaves, a)
@@ -63,12 +65,12 @@ func TestManyStreamsAndRandomCancelsLeaveAllBooksBalanced(t *testing.T) {
 	}
 	h.idle(t)
 	for i, e := range engines {
-		eventually(t, fmt.Sprintf("engine %d is idle", i), func() bool { return e.active() == 0 })
+		testkit.Eventually(t, fmt.Sprintf("engine %d is idle", i), func() bool { return e.active() == 0 })
 		if served, _ := e.count(); served == 0 {
 			t.Errorf("engine %d served nothing", i)
 		}
 	}
-	if a := h.ask(t.Context(), "/v1/chat/completions", chat(countingModel, "still there?")); !a.ok() {
+	if a := h.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, "still there?")); !a.OK() {
 		t.Errorf("afterwards: %v", a)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/radixbus/radixbus/internal/simengine"
+	"github.com/radixbus/radixbus/internal/testkit"
 )
 
 func question(u, i int) object {
@@ -20,19 +21,19 @@ func question(u, i int) object {
 }
 
 // streaming starts a stream of n tokens and returns once it has begun.
-func streaming(t *testing.T, c *client, n int) <-chan *answer {
+func streaming(t *testing.T, c *testkit.Client, n int) <-chan *testkit.Reply {
 	t.Helper()
-	begun, got := make(chan struct{}), make(chan *answer, 1)
+	begun, got := make(chan struct{}), make(chan *testkit.Reply, 1)
 	go func() {
 		once := sync.OnceFunc(func() { close(begun) })
-		got <- c.ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": n}), func(*answer) { once() })
+		got <- c.Ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": n}), func(*testkit.Reply) { once() })
 	}()
 	select {
 	case <-begun:
 	case a := <-got:
 		t.Fatalf("the stream did not begin: %v", a)
-	case <-time.After(patience):
-		t.Fatalf("the stream did not begin in %v", patience)
+	case <-time.After(testkit.Patience):
+		t.Fatalf("the stream did not begin in %v", testkit.Patience)
 	}
 	return got
 }
@@ -43,28 +44,28 @@ func TestRolesStartInAnyOrderOnABusWithoutJetStream(t *testing.T) {
 	engine := newCountingEngine(t, time.Millisecond)
 	gw, client := c.gateway()
 	w, admin := c.role("worker", "--engine", engine.url, "--name", "w0")
-	eventually(t, "a role without its bus lives, and says what it waits for", func() bool {
-		live, _ := admin.get(t, "/livez")
-		ready, why := admin.get(t, "/readyz")
+	testkit.Eventually(t, "a role without its bus lives, and says what it waits for", func() bool {
+		live, _ := admin.Get(t, "/livez")
+		ready, why := admin.Get(t, "/readyz")
 		return live == http.StatusOK && ready == http.StatusServiceUnavailable && strings.Contains(why, "waiting for the bus")
 	})
 	s, _ := c.role("scheduler")
 	time.Sleep(300 * time.Millisecond)
 	c.bus()
-	client.ready(t)
+	client.Ready(t)
 	for _, stream := range []bool{true, false} {
-		if a := client.ask(t.Context(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": stream, "max_tokens": 200})); !a.ok() || a.text != counted(200) {
+		if a := client.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": stream, "max_tokens": 200})); !a.OK() || a.Text != counted(200) {
 			t.Errorf("stream %v: %v", stream, a)
 		}
 	}
-	if line, _, _ := strings.Cut(gw.stdout.String(), "\n"); line != client.base {
-		t.Errorf("the gateway's first line is %q, want %s", line, client.base)
+	if line, _, _ := strings.Cut(gw.Stdout.String(), "\n"); line != client.Base {
+		t.Errorf("the gateway's first line is %q, want %s", line, client.Base)
 	}
-	if log := gw.stderr.String(); !strings.Contains(log, "no digest secret shared over the bus") {
+	if log := gw.Stderr.String(); !strings.Contains(log, "no digest secret shared over the bus") {
 		t.Errorf("no word about the digest secret on a bus without JetStream:\n%s", log)
 	}
-	for _, p := range []*process{gw, s, w} {
-		p.terminate()
+	for _, p := range []*testkit.Process{gw, s, w} {
+		p.Terminate()
 	}
 }
 
@@ -73,8 +74,8 @@ func TestRoleThatWaitsForItsBusStopsWhenAsked(t *testing.T) {
 	c := newCluster(t)
 	for _, args := range [][]string{{"scheduler"}, {"gateway", "--port", "0"}, {"worker", "--engine", "http://127.0.0.1:1"}} {
 		p, admin := c.role(args[0], args[1:]...)
-		eventually(t, args[0]+" lives", func() bool { status, _ := admin.get(t, "/livez"); return status == http.StatusOK })
-		p.terminate()
+		testkit.Eventually(t, args[0]+" lives", func() bool { status, _ := admin.Get(t, "/livez"); return status == http.StatusOK })
+		p.Terminate()
 	}
 }
 
@@ -87,21 +88,21 @@ func TestKilledAdapterCostsNothingThatHadNotBegun(t *testing.T) {
 	c.role("scheduler")
 	c.worker("w0", one.url)
 	victim := c.worker("w1", two.url)
-	client.ready(t)
+	client.Ready(t)
 	var l load
 	defer l.stop()
 	l.start(t, client, 8, question)
-	eventually(t, "both engines serve", func() bool {
+	testkit.Eventually(t, "both engines serve", func() bool {
 		a, _ := one.count()
 		b, _ := two.count()
 		return a >= 20 && b >= 20
 	})
-	victim.kill()
+	victim.Kill()
 	served := l.served.Load()
-	eventually(t, "the other worker takes over", func() bool { return l.served.Load() > served+100 })
+	testkit.Eventually(t, "the other worker takes over", func() bool { return l.served.Load() > served+100 })
 	c.worker("w1", two.url)
 	again, _ := two.count()
-	eventually(t, "the adapter's next life is used", func() bool { n, _ := two.count(); return n > again+10 })
+	testkit.Eventually(t, "the adapter's next life is used", func() bool { n, _ := two.count(); return n > again+10 })
 	l.check(t, 8)
 }
 
@@ -114,21 +115,21 @@ func TestKilledAdapterEndsItsStreamsWithAWord(t *testing.T) {
 	_, client := c.gateway()
 	c.role("scheduler")
 	victim := c.worker("w0", engine.url)
-	client.ready(t)
+	client.Ready(t)
 	got := streaming(t, client, 100_000)
-	victim.kill()
+	victim.Kill()
 	killed := time.Now()
 	a := <-got
-	if a.err != nil || a.failure == "" || a.text == "" || !strings.HasPrefix(counted(10_000), a.text) {
+	if a.Err != nil || a.Failure == "" || a.Text == "" || !strings.HasPrefix(counted(10_000), a.Text) {
 		t.Errorf("the stream of the killed adapter: %v, want an error event after its tokens", a)
 	}
 	if took := time.Since(killed); took > 15*time.Second {
 		t.Errorf("the error came after %v", took)
 	}
-	if a := client.ask(t.Context(), "/v1/chat/completions", question(0, 0)); a.status != http.StatusServiceUnavailable || a.failure == "" {
+	if a := client.Ask(t.Context(), "/v1/chat/completions", question(0, 0)); a.Status != http.StatusServiceUnavailable || a.Failure == "" {
 		t.Errorf("a request while nobody is there: %v, want 503", a)
 	}
-	eventually(t, "the engine notices", func() bool { return engine.active() == 0 })
+	testkit.Eventually(t, "the engine notices", func() bool { return engine.active() == 0 })
 }
 
 func TestKilledSchedulerCostsNothing(t *testing.T) {
@@ -139,19 +140,19 @@ func TestKilledSchedulerCostsNothing(t *testing.T) {
 	_, client := c.gateway()
 	scheduler, _ := c.role("scheduler")
 	c.worker("w0", engine.url)
-	client.ready(t)
+	client.Ready(t)
 	long := streaming(t, client, 1000)
 	var l load
 	defer l.stop()
 	l.start(t, client, 8, question)
-	eventually(t, "the load runs", func() bool { return l.served.Load() >= 50 })
-	scheduler.kill()
+	testkit.Eventually(t, "the load runs", func() bool { return l.served.Load() >= 50 })
+	scheduler.Kill()
 	time.Sleep(300 * time.Millisecond)
 	c.role("scheduler")
 	served := l.served.Load()
-	eventually(t, "the next scheduler places requests", func() bool { return l.served.Load() > served+50 })
+	testkit.Eventually(t, "the next scheduler places requests", func() bool { return l.served.Load() > served+50 })
 	l.check(t, 0)
-	if a := <-long; !a.ok() || a.text != counted(1000) {
+	if a := <-long; !a.OK() || a.Text != counted(1000) {
 		t.Errorf("the stream that ran meanwhile: %v", a)
 	}
 }
@@ -166,17 +167,17 @@ func TestFrozenSchedulerCostsNothing(t *testing.T) {
 	frozen, _ := c.role("scheduler")
 	c.role("scheduler")
 	c.worker("w0", engine.url)
-	client.ready(t)
+	client.Ready(t)
 	var l load
 	defer l.stop()
 	l.start(t, client, 8, question)
-	eventually(t, "the load runs", func() bool { return l.served.Load() >= 100 })
-	frozen.signal(syscall.SIGSTOP)
+	testkit.Eventually(t, "the load runs", func() bool { return l.served.Load() >= 100 })
+	frozen.Signal(syscall.SIGSTOP)
 	served := l.served.Load()
-	eventually(t, "requests are placed by the other one", func() bool { return l.served.Load() > served+500 })
-	frozen.signal(syscall.SIGCONT)
+	testkit.Eventually(t, "requests are placed by the other one", func() bool { return l.served.Load() > served+500 })
+	frozen.Signal(syscall.SIGCONT)
 	served = l.served.Load()
-	eventually(t, "both place requests", func() bool { return l.served.Load() > served+200 })
+	testkit.Eventually(t, "both place requests", func() bool { return l.served.Load() > served+200 })
 	l.check(t, 0)
 }
 
@@ -189,19 +190,19 @@ func TestKilledGatewayHasItsAttemptsAborted(t *testing.T) {
 	_, second := c.gateway()
 	c.role("scheduler")
 	c.worker("w0", engine.url)
-	first.ready(t)
-	second.ready(t)
+	first.Ready(t)
+	second.Ready(t)
 	got := streaming(t, first, 100_000)
-	gw.kill()
+	gw.Kill()
 	killed := time.Now()
-	eventually(t, "the engine is relieved", func() bool { _, aborts := engine.count(); return engine.active() == 0 && aborts > 0 })
+	testkit.Eventually(t, "the engine is relieved", func() bool { _, aborts := engine.count(); return engine.active() == 0 && aborts > 0 })
 	if took := time.Since(killed); took > 5*time.Second { // the adapter gives a gateway a second
 		t.Errorf("the abort took %v", took)
 	}
-	if a := <-got; a.err == nil || a.done {
+	if a := <-got; a.Err == nil || a.Done {
 		t.Errorf("the client of a killed gateway: %v, want a broken connection", a)
 	}
-	if a := second.ask(t.Context(), "/v1/chat/completions", question(0, 0)); !a.ok() {
+	if a := second.Ask(t.Context(), "/v1/chat/completions", question(0, 0)); !a.OK() {
 		t.Errorf("through the other gateway: %v", a)
 	}
 }
@@ -214,22 +215,22 @@ func TestStreamOutlivesARestartOfTheBus(t *testing.T) {
 	_, client := c.gateway()
 	c.role("scheduler")
 	c.worker("w0", engine.url)
-	client.ready(t)
-	var long []<-chan *answer
+	client.Ready(t)
+	var long []<-chan *testkit.Reply
 	for range 8 {
 		long = append(long, streaming(t, client, 600))
 	}
 	time.Sleep(200 * time.Millisecond)
-	c.nats.kill()
+	c.nats.Kill()
 	c.bus()
 	for _, got := range long {
-		if a := <-got; !a.ok() || !a.done || a.text != counted(600) {
+		if a := <-got; !a.OK() || !a.Done || a.Text != counted(600) {
 			t.Errorf("a stream that ran across the restart: %v", a)
 		}
 	}
-	client.ready(t)
+	client.Ready(t)
 	for i := range 5 {
-		if a := client.ask(t.Context(), "/v1/chat/completions", question(0, i)); !a.ok() {
+		if a := client.Ask(t.Context(), "/v1/chat/completions", question(0, i)); !a.OK() {
 			t.Errorf("afterwards: %v", a)
 		}
 	}
@@ -249,28 +250,28 @@ func TestALongOutageOfTheBusIsWaitedFor(t *testing.T) {
 	c.worker("w0", sim)
 	c.worker("w1", other)
 	c.worker("w2", counting.url)
-	client.ready(t)
+	client.Ready(t)
 	document := filler(1, 6000)
-	first := client.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" One?"))
-	if !first.ok() {
+	first := client.Ask(t.Context(), "/v1/chat/completions", chat(llama, document+" One?"))
+	if !first.OK() {
 		t.Fatal(first)
 	}
 	running := streaming(t, client, 2500) // 12.5 s
-	c.nats.kill()
-	waiting := make(chan *answer, 1)
+	c.nats.Kill()
+	waiting := make(chan *testkit.Reply, 1)
 	time.Sleep(time.Second)
-	go func() { waiting <- client.ask(context.Background(), "/v1/chat/completions", question(0, 0)) }()
+	go func() { waiting <- client.Ask(context.Background(), "/v1/chat/completions", question(0, 0)) }()
 	time.Sleep(6 * time.Second)
 	c.bus()
-	if a := <-waiting; !a.ok() {
+	if a := <-waiting; !a.OK() {
 		t.Errorf("a request that came meanwhile: %v", a)
 	}
-	if a := <-running; !a.ok() || !a.done || a.text != counted(2500) {
+	if a := <-running; !a.OK() || !a.Done || a.Text != counted(2500) {
 		t.Errorf("a stream that ran meanwhile: %v", a)
 	}
-	again := client.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" Two?"))
-	if home := first.header.Get("X-Radixbus-Worker"); again.header.Get("X-Radixbus-Worker") != home || again.cached < again.prompt*9/10 {
-		t.Errorf("%d of %d tokens are found on %s, they are on %s", again.cached, again.prompt, again.header.Get("X-Radixbus-Worker"), home)
+	again := client.Ask(t.Context(), "/v1/chat/completions", chat(llama, document+" Two?"))
+	if home := first.Header.Get("X-Radixbus-Worker"); again.Header.Get("X-Radixbus-Worker") != home || again.Cached < again.Prompt*9/10 {
+		t.Errorf("%d of %d tokens are found on %s, they are on %s", again.Cached, again.Prompt, again.Header.Get("X-Radixbus-Worker"), home)
 	}
 }
 
@@ -285,19 +286,19 @@ func TestTwoGatewaysShareTheirDigests(t *testing.T) {
 	c.role("scheduler")
 	c.worker("w0", one)
 	c.worker("w1", two)
-	first.ready(t)
-	second.ready(t)
+	first.Ready(t)
+	second.Ready(t)
 	strays := 0
 	for i := range 10 {
 		document := filler(1000*i, 6000)
-		a := first.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" One?"))
-		b := second.ask(t.Context(), "/v1/chat/completions", chat(llama, document+" Two?"))
-		if !a.ok() || !b.ok() {
+		a := first.Ask(t.Context(), "/v1/chat/completions", chat(llama, document+" One?"))
+		b := second.Ask(t.Context(), "/v1/chat/completions", chat(llama, document+" Two?"))
+		if !a.OK() || !b.OK() {
 			t.Fatal(a, b)
 		}
-		if home := a.header.Get("X-Radixbus-Worker"); b.header.Get("X-Radixbus-Worker") != home || b.cached < b.prompt*9/10 {
+		if home := a.Header.Get("X-Radixbus-Worker"); b.Header.Get("X-Radixbus-Worker") != home || b.Cached < b.Prompt*9/10 {
 			strays++
-			t.Logf("document %d: the second gateway finds %d of %d tokens on %s, the first put them on %s", i, b.cached, b.prompt, b.header.Get("X-Radixbus-Worker"), home)
+			t.Logf("document %d: the second gateway finds %d of %d tokens on %s, the first put them on %s", i, b.Cached, b.Prompt, b.Header.Get("X-Radixbus-Worker"), home)
 		}
 	}
 	if strays > 2 { // with secrets of their own the second gateway would find none; by chance, half would be at home
@@ -316,10 +317,10 @@ func TestRequestsAddNoSubscriptions(t *testing.T) {
 	_, client := c.gateway()
 	c.role("scheduler")
 	c.worker("w0", engine.url)
-	client.ready(t)
-	varz := newClient(t, fmt.Sprint("http://127.0.0.1:", monitor))
+	client.Ready(t)
+	varz := testkit.NewClient(t, fmt.Sprint("http://127.0.0.1:", monitor))
 	count := func() int {
-		_, doc := varz.get(t, "/varz")
+		_, doc := varz.Get(t, "/varz")
 		m := subscriptions.FindStringSubmatch(doc)
 		if m == nil {
 			t.Fatalf("the bus tells no subscriptions: %.200s", doc)
@@ -331,7 +332,7 @@ func TestRequestsAddNoSubscriptions(t *testing.T) {
 	defer l.stop()
 	l.start(t, client, 16, question)
 	most := 0
-	eventually(t, "500 requests are served", func() bool { most = max(most, count()); return l.served.Load() >= 500 })
+	testkit.Eventually(t, "500 requests are served", func() bool { most = max(most, count()); return l.served.Load() >= 500 })
 	l.check(t, 0)
 	if after := count(); after != before || most != before {
 		t.Errorf("%d subscriptions before the load, up to %d during it, %d after", before, most, after)
@@ -346,15 +347,15 @@ func TestEveryRoleDrainsWhenAskedToStop(t *testing.T) {
 			c := newCluster(t)
 			c.bus()
 			engine := newCountingEngine(t, 5*time.Millisecond)
-			roles := map[string]*process{}
-			var client *client
+			roles := map[string]*testkit.Process{}
+			var client *testkit.Client
 			roles["gateway"], client = c.gateway()
 			roles["scheduler"], _ = c.role("scheduler")
 			roles["worker"] = c.worker("w0", engine.url)
-			client.ready(t)
+			client.Ready(t)
 			got := streaming(t, client, 300)
-			roles[stops].terminate()
-			if a := <-got; !a.ok() || !a.done || a.text != counted(300) {
+			roles[stops].Terminate()
+			if a := <-got; !a.OK() || !a.Done || a.Text != counted(300) {
 				t.Errorf("the stream that ran while %s stopped: %v", stops, a)
 			}
 		})
@@ -369,17 +370,17 @@ func TestSecondSignalStopsAtOnce(t *testing.T) {
 	gw, client := c.gateway()
 	c.role("scheduler")
 	c.worker("w0", engine.url)
-	client.ready(t)
+	client.Ready(t)
 	got := streaming(t, client, 100_000)
-	gw.signal(syscall.SIGTERM)
-	eventually(t, "it says that it drains", func() bool { return strings.Contains(gw.stderr.String(), "draining; once more to stop now") })
+	gw.Signal(syscall.SIGTERM)
+	testkit.Eventually(t, "it says that it drains", func() bool { return strings.Contains(gw.Stderr.String(), "draining; once more to stop now") })
 	select {
-	case <-gw.done:
+	case <-gw.Done:
 		t.Fatal("it did not wait for the stream")
 	case <-time.After(300 * time.Millisecond):
 	}
-	gw.signal(syscall.SIGTERM)
-	if code := gw.exit(); code != 130 {
+	gw.Signal(syscall.SIGTERM)
+	if code := gw.Exit(); code != 130 {
 		t.Errorf("exit code %d, want 130", code)
 	}
 	<-got
@@ -413,11 +414,11 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"bench"}, 2},
 		{[]string{"sim", "--n", "0"}, 2},
 	} {
-		p := start(t, binaries.radixbus, tt.args...)
-		if got := p.exit(); got != tt.want {
-			t.Errorf("radixbus %q exits with %d, want %d: %s", tt.args, got, tt.want, p.stderr)
-		} else if tt.want != 0 && !strings.HasPrefix(p.stderr.String(), "radixbus: ") && !strings.Contains(p.stderr.String(), "\nradixbus: ") {
-			t.Errorf("radixbus %q says nothing of its mistake: %q", tt.args, p.stderr)
+		p := testkit.StartProcess(t, testkit.Program(t, module), tt.args...)
+		if got := p.Exit(); got != tt.want {
+			t.Errorf("radixbus %q exits with %d, want %d: %s", tt.args, got, tt.want, p.Stderr)
+		} else if tt.want != 0 && !strings.HasPrefix(p.Stderr.String(), "radixbus: ") && !strings.Contains(p.Stderr.String(), "\nradixbus: ") {
+			t.Errorf("radixbus %q says nothing of its mistake: %q", tt.args, p.Stderr)
 		}
 	}
 }

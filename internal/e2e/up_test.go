@@ -1,52 +1,23 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"regexp"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/radixbus/radixbus/internal/command"
+	"github.com/radixbus/radixbus/internal/testkit"
 )
-
-// output collects what a command writes.
-type output struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	first chan string // the first line, once
-	told  bool
-}
-
-func newOutput() *output { return &output{first: make(chan string, 1)} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.text.Write(b)
-	if line, _, whole := strings.Cut(o.text.String(), "\n"); whole && !o.told {
-		o.told = true
-		o.first <- line
-	}
-	return len(b), nil
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
 
 // A hub is `radixbus up` in this process.
 type hub struct {
-	*client
-	admin   *client
+	*testkit.Client
+	admin   *testkit.Client
 	bus     string   // URL
 	engines []string // of the first screen
-	stdout  *output
-	stderr  *output
+	stdout  *testkit.Output
+	stderr  *testkit.Output
 	cancel  context.CancelCauseFunc
 	done    chan error
 }
@@ -62,21 +33,21 @@ func up(t *testing.T, args ...string) *hub {
 	t.Helper()
 	h := begin(t, args...)
 	select {
-	case url := <-h.stdout.first:
-		h.client = newClient(t, url)
+	case url := <-h.stdout.First:
+		h.Client = testkit.NewClient(t, url)
 	case err := <-h.done:
 		h.done <- err
 		t.Fatalf("up ended: %v\n%s", err, h.stderr)
-	case <-time.After(patience):
-		t.Fatalf("no first line in %v\n%s", patience, h.stderr)
+	case <-time.After(testkit.Patience):
+		t.Fatalf("no first line in %v\n%s", testkit.Patience, h.stderr)
 	}
-	h.ready(t)
+	h.Ready(t)
 	screen := h.stdout.String()
 	admin, bus := adminLine.FindStringSubmatch(screen), busLine.FindStringSubmatch(screen)
 	if admin == nil || bus == nil {
 		t.Fatalf("the first screen lacks admin or bus:\n%s", screen)
 	}
-	h.admin, h.bus = newClient(t, admin[1]), bus[1]
+	h.admin, h.bus = testkit.NewClient(t, admin[1]), bus[1]
 	for _, m := range workerLine.FindAllStringSubmatch(screen, -1) {
 		h.engines = append(h.engines, m[1])
 	}
@@ -87,19 +58,17 @@ func up(t *testing.T, args ...string) *hub {
 func begin(t *testing.T, args ...string) *hub {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(context.Background())
-	h := &hub{stdout: newOutput(), stderr: newOutput(), cancel: cancel, done: make(chan error, 1)}
+	h := &hub{stdout: testkit.NewOutput(), stderr: testkit.NewOutput(), cancel: cancel, done: make(chan error, 1)}
 	p := command.Process{Args: append([]string{"up", "--port", "0", "--admin-port", "0"}, args...), Stdout: h.stdout, Stderr: h.stderr}
 	go func() { h.done <- command.Run(ctx, p) }()
 	t.Cleanup(func() {
 		h.stop(t) //nolint:errcheck // a test that minds has asked before
 		if t.Failed() {
-			t.Logf("the log of up %q:\n%s", args, tail(h.stderr.String()))
+			t.Logf("the log of up %q:\n%s", args, testkit.Tail(h.stderr.String()))
 		}
 	})
 	return h
 }
-
-func tail(s string) string { return s[max(0, len(s)-4000):] }
 
 // stop asks the hub to stop, as a signal does, and waits for it. It may be called again.
 func (h *hub) stop(t *testing.T) error {
@@ -108,8 +77,8 @@ func (h *hub) stop(t *testing.T) error {
 	case err := <-h.done:
 		h.done <- err
 		return err
-	case <-time.After(2 * patience):
-		t.Errorf("up did not stop in %v", 2*patience)
+	case <-time.After(2 * testkit.Patience):
+		t.Errorf("up did not stop in %v", 2*testkit.Patience)
 		return nil
 	}
 }
@@ -121,6 +90,6 @@ func (h *hub) idle(t *testing.T) {
 		"radixbus_gateway_requests_in_flight", "radixbus_worker_running", "radixbus_scheduler_leases",
 		"radixbus_scheduler_held_requests", "radixbus_scheduler_worker_running",
 	} {
-		eventually(t, name+" is back to zero", func() bool { return h.admin.metric(t, name) == 0 })
+		testkit.Eventually(t, name+" is back to zero", func() bool { return h.admin.Metric(t, name) == 0 })
 	}
 }

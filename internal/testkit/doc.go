@@ -6,6 +6,8 @@
 //   - [Scheduler] decides as a test tells it to.
 //   - [Worker] is an adapter as a gateway sees it.
 //   - [Gateway] is a gateway as an adapter sees it.
+//   - [Client] is a client of a gateway or an engine, or whoever reads an admin listener.
+//   - [Process] is a program that a test runs, kills and asks to stop; [Program] builds it.
 //
 // Everything is released by the test's cleanup. Everything may be used from any goroutine unless said otherwise.
 package testkit

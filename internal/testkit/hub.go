@@ -13,7 +13,7 @@ import (
 )
 
 // Patience is how long a test waits for what has to happen. It is generous: a loaded machine is no failure.
-const Patience = 20 * time.Second
+const Patience = 30 * time.Second
 
 // A Hub is a bus for one test.
 type Hub struct{ inProcess nats.Option }
