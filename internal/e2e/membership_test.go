@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/radixbus/radixbus/internal/simengine"
+	"github.com/radixbus/radixbus/internal/testkit"
 )
 
 // inTime logs how long something took, and fails when it is far from what is promised on a machine that was not starved.
@@ -25,24 +26,24 @@ func inTime(t *testing.T, dog *watchdog, what string, since time.Time, promised 
 }
 
 // servedBy asks until a worker answers, and returns the number of questions.
-func servedBy(t *testing.T, c *client, model, worker string) (asked int) {
+func servedBy(t *testing.T, c *testkit.Client, model, worker string) (asked int) {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); asked++ {
-		a := c.ask(t.Context(), "/v1/chat/completions", chat(model, fmt.Sprintf("%s %d", worker, asked), object{"max_tokens": 1}))
-		if !a.ok() {
+	for end := time.Now().Add(testkit.Patience); time.Now().Before(end); asked++ {
+		a := c.Ask(t.Context(), "/v1/chat/completions", chat(model, fmt.Sprintf("%s %d", worker, asked), object{"max_tokens": 1}))
+		if !a.OK() {
 			t.Fatalf("a question while %s is waited for: %v", worker, a)
 		}
-		if a.header.Get("X-Radixbus-Worker") == worker {
+		if a.Header.Get("X-Radixbus-Worker") == worker {
 			return asked + 1
 		}
 	}
-	t.Fatalf("%s answers nothing within %v", worker, patience)
+	t.Fatalf("%s answers nothing within %v", worker, testkit.Patience)
 	return 0
 }
 
-func statusOf(t *testing.T, c *client, worker string) string {
+func statusOf(t *testing.T, c *testkit.Client, worker string) string {
 	t.Helper()
-	status, doc := c.get(t, "/workers")
+	status, doc := c.Get(t, "/workers")
 	var list struct {
 		Workers []struct{ ID, Status string }
 	}
@@ -58,17 +59,17 @@ func statusOf(t *testing.T, c *client, worker string) string {
 }
 
 // fleetOf is a cluster with a gateway, a scheduler and an adapter for each engine.
-func fleetOf(t *testing.T, engines ...string) (*cluster, *client, []*process) {
+func fleetOf(t *testing.T, engines ...string) (*cluster, *testkit.Client, []*testkit.Process) {
 	t.Helper()
 	c := newCluster(t)
 	c.bus()
 	_, client := c.gateway()
 	c.role("scheduler")
-	var workers []*process
+	var workers []*testkit.Process
 	for i, engine := range engines {
 		workers = append(workers, c.worker(fmt.Sprint("w", i), engine))
 	}
-	client.ready(t)
+	client.Ready(t)
 	return c, client, workers
 }
 
@@ -93,7 +94,7 @@ func TestAnEngineThatComesBackHasTrafficSoon(t *testing.T) {
 		servedBy(t, client, llama, "w1")
 		victim.Crash()
 		for asked, end := 0, time.Now().Add(away); asked == 0 || time.Now().Before(end); asked++ {
-			if a := client.ask(t.Context(), "/v1/chat/completions", chat(llama, fmt.Sprint("meanwhile ", asked), object{"max_tokens": 1})); !a.ok() {
+			if a := client.Ask(t.Context(), "/v1/chat/completions", chat(llama, fmt.Sprint("meanwhile ", asked), object{"max_tokens": 1})); !a.OK() {
 				t.Fatalf("a question while the engine is down: %v", a)
 			}
 		}
@@ -110,18 +111,18 @@ func TestADeadAdapterIsOutWithinARoundTrip(t *testing.T) {
 	_, client, workers := fleetOf(t, first.url, second.url)
 	servedBy(t, client, countingModel, "w1")
 	dog := newWatchdog(t)
-	workers[1].kill()
+	workers[1].Kill()
 	killed := time.Now()
 	for i := range 20 {
 		asked := time.Now()
-		if a := client.ask(t.Context(), "/v1/chat/completions", chat(countingModel, fmt.Sprint("after the end ", i), object{"max_tokens": 1})); !a.ok() || a.header.Get("X-Radixbus-Worker") != "w0" {
-			t.Fatalf("a question after the adapter's end: %v by %s", a, a.header.Get("X-Radixbus-Worker"))
+		if a := client.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, fmt.Sprint("after the end ", i), object{"max_tokens": 1})); !a.OK() || a.Header.Get("X-Radixbus-Worker") != "w0" {
+			t.Fatalf("a question after the adapter's end: %v by %s", a, a.Header.Get("X-Radixbus-Worker"))
 		}
 		if i == 0 {
 			inTime(t, dog, "the first answer after it", asked, 250*time.Millisecond)
 		}
 	}
-	eventually(t, "it is no longer listed as ready", func() bool { return statusOf(t, client, "w1") != "ready" })
+	testkit.Eventually(t, "it is no longer listed as ready", func() bool { return statusOf(t, client, "w1") != "ready" })
 	inTime(t, dog, "it is listed as gone", killed, 500*time.Millisecond)
 }
 
@@ -132,15 +133,15 @@ func TestADeadHostIsOutWithinSeconds(t *testing.T) {
 	_, client, workers := fleetOf(t, first.url, second.url)
 	servedBy(t, client, countingModel, "w1")
 	dog := newWatchdog(t)
-	workers[1].signal(syscall.SIGSTOP)
+	workers[1].Signal(syscall.SIGSTOP)
 	stopped := time.Now()
 	for i := 0; statusOf(t, client, "w1") == "ready"; i++ {
-		if a := client.ask(t.Context(), "/v1/chat/completions", chat(countingModel, fmt.Sprint("into silence ", i), object{"max_tokens": 1})); !a.ok() {
+		if a := client.Ask(t.Context(), "/v1/chat/completions", chat(countingModel, fmt.Sprint("into silence ", i), object{"max_tokens": 1})); !a.OK() {
 			t.Fatalf("a question while the host is silent: %v", a)
 		}
 	}
 	inTime(t, dog, "a silent host is out", stopped, 3*time.Second)
-	workers[1].signal(syscall.SIGCONT)
+	workers[1].Signal(syscall.SIGCONT)
 	again := time.Now()
 	servedBy(t, client, countingModel, "w1")
 	inTime(t, dog, "one that was only frozen has traffic", again, 2*time.Second)
@@ -151,10 +152,10 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 	engine := newCountingEngine(t, time.Millisecond)
 	c, client, workers := fleetOf(t, engine.url)
 	becomes := func(want int) {
-		eventually(t, fmt.Sprint("readiness is ", want), func() bool { status, _ := client.get(t, "/readyz"); return status == want })
+		testkit.Eventually(t, fmt.Sprint("readiness is ", want), func() bool { status, _ := client.Get(t, "/readyz"); return status == want })
 	}
 	dog := newWatchdog(t)
-	workers[0].kill()
+	workers[0].Kill()
 	at := time.Now()
 	becomes(503)
 	inTime(t, dog, "unready after its only adapter's end", at, time.Second)
@@ -162,13 +163,13 @@ func TestReadinessTellsTheTruth(t *testing.T) {
 	w := c.worker("w0", engine.url)
 	becomes(200)
 	inTime(t, dog, "ready after another one's start", at, time.Second)
-	w.signal(syscall.SIGSTOP)
+	w.Signal(syscall.SIGSTOP)
 	at = time.Now()
 	becomes(503)
 	inTime(t, dog, "unready after its only host's silence", at, time.Second)
-	w.signal(syscall.SIGCONT)
+	w.Signal(syscall.SIGCONT)
 	becomes(200)
-	w.terminate()
+	w.Terminate()
 	at = time.Now()
 	becomes(503)
 	inTime(t, dog, "unready after it has drained", at, time.Second)
@@ -178,17 +179,19 @@ func TestReadinessKnowsADeadEngine(t *testing.T) {
 	t.Parallel()
 	processes(t)
 	port := fmt.Sprint(freePort(t))
-	engine := func() *process { return start(t, binaries.radixbus, "sim", "--port", port, "--speed", "20") }
+	engine := func() *testkit.Process {
+		return testkit.StartProcess(t, testkit.Program(t, module), "sim", "--port", port, "--speed", "20")
+	}
 	victim := engine()
 	_, client, _ := fleetOf(t, "http://127.0.0.1:"+port)
 	dog := newWatchdog(t)
-	victim.kill()
+	victim.Kill()
 	at := time.Now()
-	eventually(t, "not ready", func() bool { status, _ := client.get(t, "/readyz"); return status == 503 })
+	testkit.Eventually(t, "not ready", func() bool { status, _ := client.Get(t, "/readyz"); return status == 503 })
 	inTime(t, dog, "unready after its only engine's end", at, time.Second)
 	engine()
 	at = time.Now()
-	eventually(t, "ready", func() bool { status, _ := client.get(t, "/readyz"); return status == 200 })
+	testkit.Eventually(t, "ready", func() bool { status, _ := client.Get(t, "/readyz"); return status == 200 })
 	inTime(t, dog, "ready after its return", at, 2*time.Second)
 }
 
@@ -197,18 +200,18 @@ func TestTheSameNameTwiceIsRefusedWithWords(t *testing.T) {
 	first, second := newCountingEngine(t, time.Millisecond), newCountingEngine(t, time.Millisecond)
 	c, client, workers := fleetOf(t, first.url)
 	twin, _ := c.role("worker", "--engine", second.url, "--name", "w0")
-	if code := twin.exit(); code != 1 || !strings.Contains(twin.stderr.String(), "w0") || !strings.Contains(twin.stderr.String(), "taken") && !strings.Contains(twin.stderr.String(), "another") {
-		t.Errorf("the second adapter of a name exits with %d: %s", code, tail(twin.stderr.String()))
+	if code := twin.Exit(); code != 1 || !strings.Contains(twin.Stderr.String(), "w0") || !strings.Contains(twin.Stderr.String(), "taken") && !strings.Contains(twin.Stderr.String(), "another") {
+		t.Errorf("the second adapter of a name exits with %d: %s", code, testkit.Tail(twin.Stderr.String()))
 	}
 	for i := range 10 {
-		if a := client.ask(t.Context(), "/v1/chat/completions", question(0, i)); !a.ok() {
+		if a := client.Ask(t.Context(), "/v1/chat/completions", question(0, i)); !a.OK() {
 			t.Errorf("a question beside it: %v", a)
 		}
 	}
 	if n, _ := second.count(); n != 0 {
 		t.Errorf("the second one's engine served %d", n)
 	}
-	workers[0].kill() // the name of one that died is free
+	workers[0].Kill() // the name of one that died is free
 	c.worker("w0", second.url)
 	servedBy(t, client, countingModel, "w0")
 }
@@ -243,32 +246,32 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 	c.bus()
 	port := freePort(t)
 	_, admin := c.role("gateway", "--port", fmt.Sprint(port))
-	client := newClient(t, fmt.Sprint("http://127.0.0.1:", port))
+	client := testkit.NewClient(t, fmt.Sprint("http://127.0.0.1:", port))
 	c.role("scheduler")
 	one, _ := c.role("scheduler")
-	var workers []*process
+	var workers []*testkit.Process
 	for i, e := range engines {
 		workers = append(workers, c.worker(fmt.Sprint("w", i), e.url))
 	}
-	client.ready(t)
+	client.Ready(t)
 	var l load
 	defer l.stop()
 	l.start(t, client, 8, question)
 	more := func(n int64) {
 		t.Helper()
 		served := l.served.Load()
-		eventually(t, "the load goes on", func() bool { return l.served.Load() > served+n })
+		testkit.Eventually(t, "the load goes on", func() bool { return l.served.Load() > served+n })
 	}
 	order := func(method, path string, want int) {
 		t.Helper()
-		if a := admin.send(t.Context(), method, path, nil); a.err != nil || a.status != want {
+		if a := admin.Send(t.Context(), method, path, nil); a.Err != nil || a.Status != want {
 			t.Errorf("%s %s: %v", method, path, a)
 		}
 	}
 	idle := func(e *countingEngine) {
 		t.Helper()
 		before := -1
-		eventually(t, "the drained engine rests", func() bool {
+		testkit.Eventually(t, "the drained engine rests", func() bool {
 			n, _ := e.count()
 			rests := n == before && e.active() == 0
 			before = n
@@ -282,29 +285,29 @@ func TestWorkersComeAndGoUnderLoad(t *testing.T) {
 	more(50)
 	order("POST", "/undrain?worker=w1", 200)
 	began, _ := engines[1].count()
-	eventually(t, "the undrained worker is used", func() bool { n, _ := engines[1].count(); return n > began+10 })
+	testkit.Eventually(t, "the undrained worker is used", func() bool { n, _ := engines[1].count(); return n > began+10 })
 
 	order("DELETE", "/workers/w2", 202)
-	if code := workers[2].exit(); code != 0 {
-		t.Errorf("a removed worker exits with %d: %s", code, tail(workers[2].stderr.String()))
+	if code := workers[2].Exit(); code != 0 {
+		t.Errorf("a removed worker exits with %d: %s", code, testkit.Tail(workers[2].Stderr.String()))
 	}
 	more(50)
 	workers[2] = c.worker("w2", engines[2].url)
 	more(50)
-	workers[1].terminate() // as a deployment does
+	workers[1].Terminate() // as a deployment does
 	more(50)
 	workers[1] = c.worker("w1", engines[1].url)
 	more(50)
-	one.kill() // one of two scheduler replicas
+	one.Kill() // one of two scheduler replicas
 	more(100)
-	workers[0].kill()
+	workers[0].Kill()
 	more(50)
 	workers[0] = c.worker("w0", engines[0].url)
 	began, _ = engines[0].count()
-	eventually(t, "the worker of a new process is used", func() bool { n, _ := engines[0].count(); return n > began+10 })
+	testkit.Eventually(t, "the worker of a new process is used", func() bool { n, _ := engines[0].count(); return n > began+10 })
 	l.check(t, 8)
 	for _, e := range engines {
-		eventually(t, "the engines are idle", func() bool { return e.active() == 0 })
+		testkit.Eventually(t, "the engines are idle", func() bool { return e.active() == 0 })
 	}
 }
 
@@ -314,11 +317,11 @@ func TestAbortFromAnotherGateway(t *testing.T) {
 	engine := newCountingEngine(t, 10*time.Millisecond)
 	c, first, _ := fleetOf(t, engine.url)
 	_, second := c.gateway()
-	second.ready(t)
-	begun, got := make(chan struct{}), make(chan *answer, 1)
+	second.Ready(t)
+	begun, got := make(chan struct{}), make(chan *testkit.Reply, 1)
 	go func() {
 		var once bool
-		got <- first.ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 100_000}), func(a *answer) {
+		got <- first.Ask(context.Background(), "/v1/chat/completions", chat(countingModel, "count", object{"stream": true, "max_tokens": 100_000}), func(a *testkit.Reply) {
 			if !once {
 				once = true
 				close(begun)
@@ -326,10 +329,10 @@ func TestAbortFromAnotherGateway(t *testing.T) {
 		})
 	}()
 	<-begun
-	a := second.ask(t.Context(), "/abort_request", object{"abort_all": true})
-	if a.status != 200 || !strings.Contains(string(a.raw), `"aborted":1`) {
-		t.Errorf("abort: %v %s", a, a.raw)
+	a := second.Ask(t.Context(), "/abort_request", object{"abort_all": true})
+	if a.Status != 200 || !strings.Contains(string(a.Raw), `"aborted":1`) {
+		t.Errorf("abort: %v %s", a, a.Raw)
 	}
 	<-got
-	eventually(t, "the engine is idle", func() bool { return engine.active() == 0 })
+	testkit.Eventually(t, "the engine is idle", func() bool { return engine.active() == 0 })
 }
