@@ -2,6 +2,7 @@ package simengine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -57,7 +58,9 @@ func (e *Engine) SetFault(f Fault) error {
 
 func (e *Engine) setFault(f Fault) {
 	e.fault = f
-	e.core.Slow(f.Factor)
+	for _, k := range e.ranks {
+		k.core.Slow(f.Factor)
+	}
 	e.dying.Store(f.Mode == "die")
 	e.announce()
 }
@@ -90,9 +93,10 @@ func (e *Engine) Restart() {
 		return
 	}
 	e.drop()
-	e.core.Resume()
-	e.pausedBy = ""
-	e.model, e.weights = e.cfg.Model, "default"
+	e.resume()
+	e.unhealthy = false
+	e.model, e.weights, e.adapters = e.cfg.Model, "default", newAdapters(e.cfg.Adapters)
+	e.responses = newResponses(e.cfg.MaxResponses)
 	e.setFault(Fault{})
 	e.setState(serving)
 }
@@ -128,7 +132,7 @@ func (e *Engine) pass(w http.ResponseWriter, r *http.Request) bool {
 			e.spend()
 			e.mu.Unlock()
 			e.discard(w, r)
-			writeFlat(w, failure{message: "injected fault", kind: "InternalServerError", status: f.Status})
+			writeFlat(w, "injected fault", "InternalServerError", f.Status)
 			return false
 		}
 		e.mu.Unlock()
@@ -207,7 +211,7 @@ func (e *Engine) postFault(w http.ResponseWriter, r *http.Request) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
 	var f Fault
 	if err == nil {
-		err = decode(raw, &f)
+		err = json.Unmarshal(raw, &f)
 	}
 	if err == nil {
 		switch f.Mode {
@@ -220,7 +224,7 @@ func (e *Engine) postFault(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		writeFlat(w, explain(badf("%v", err)))
+		writeFlat(w, err.Error(), "BadRequestError", http.StatusBadRequest)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"mode": f.Mode})
