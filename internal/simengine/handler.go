@@ -26,6 +26,8 @@ func (e *Engine) Handler() http.Handler {
 		{"/generate", put, e.body(e.nativeRule(), refuseNative, e.generate)},
 		{"/v1/completions", post, e.body(e.openAIRule(), refuseFlat, e.completions)},
 		{"/v1/chat/completions", post, e.body(bodyRule{onlyJSON: true, bound: e.cfg.MaxBody}, refuseFlat, e.chatCompletions)},
+		{"/v1/messages", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.messages)},
+		{"/v1/messages/count_tokens", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.countTokens)},
 
 		{"/abort_request", post, e.abortRequest}, {"/flush_cache", both, e.flushCache},
 		{"/pause_generation", post, e.pauseGeneration}, {"/continue_generation", post, e.continueGeneration},
