@@ -84,9 +84,7 @@ func readAsk(f *fields) ask {
 	a.extraKey = maybe(f, "extra_key", asNames)
 	a.salt = maybe(f, "cache_salt", asNames)
 	a.lora = maybe(f, "lora_path", asNames)
-	if p := maybe(f, "priority", asInt); p != nil {
-		a.priority = int64(*p)
-	}
+	set(f, "priority", convert(asInt, func(n int) int64 { return int64(n) }), &a.priority)
 	if a.rank = maybe(f, "routed_dp_rank", asInt); a.rank == nil {
 		a.rank = maybe(f, "data_parallel_rank", asInt)
 	}

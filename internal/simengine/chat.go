@@ -36,14 +36,10 @@ func readChat(f *fields) (*chat, error) {
 	logprobs := false
 	if may(f, "logprobs", asBool, &logprobs); logprobs {
 		c.logprobs = new(0)
-		if top := maybe(f, "top_logprobs", asInt); top != nil {
-			c.logprobs = new(max(*top, 0))
-		}
+		set(f, "top_logprobs", convert(asInt, func(n int) int { return max(n, 0) }), c.logprobs)
 	}
 	c.tools, c.rawTools = readTools(f)
-	if choice := maybe(f, "tool_choice", asToolChoice); choice != nil {
-		c.choice = *choice
-	}
+	set(f, "tool_choice", asToolChoice, &c.choice)
 	c.format, c.schema = readFormat(f, "response_format")
 	return c, f.err()
 }
@@ -57,11 +53,9 @@ func readFormat(f *fields, name string) (format string, schema json.RawMessage) 
 	g := readFields(*raw)
 	format = must(g, "type", asChoice("text", "json_object", "json_schema", "structural_tag"))
 	if inner := maybe(g, "json_schema", asObject); inner != nil {
-		if s := maybe(readFields(*inner), "schema", asObject); s != nil {
-			schema = *s
-		}
-	} else if s := maybe(g, "schema", asObject); s != nil {
-		schema = *s
+		set(readFields(*inner), "schema", asObject, &schema)
+	} else {
+		set(g, "schema", asObject, &schema)
 	}
 	f.complaints = append(f.complaints, inside(pyText(name), g.complaints)...)
 	return format, schema
@@ -174,9 +168,7 @@ func asMessage(raw json.RawMessage) (m message, _ []complaint) {
 	switch role {
 	case "system", "assistant", "tool", "function", "developer", "latest_reminder", "root":
 		m.role = role
-		if content := maybe(f, "content", asContent); content != nil {
-			m.content = *content
-		}
+		set(f, "content", asContent, &m.content)
 	default:
 		if len(f.complaints) == 0 && m.role != "user" {
 			f.complaints = append(f.complaints, complaint{"value_error", []string{"'role'"}, "Value error, 'role' must be one of 'system', 'assistant', " +
@@ -184,9 +176,7 @@ func asMessage(raw json.RawMessage) (m message, _ []complaint) {
 		}
 		m.content = must(f, "content", asContent)
 	}
-	if calls := maybe(f, "tool_calls", listOf(asPastCall)); calls != nil {
-		m.calls = *calls
-	}
+	set(f, "tool_calls", listOf(asPastCall), &m.calls)
 	if len(f.complaints) == 0 {
 		return m, nil
 	}
@@ -213,12 +203,8 @@ func asPastCall(raw json.RawMessage) (c pastCall, _ []complaint) {
 	f := readFields(raw)
 	if inner := must(f, "function", asObject); inner != nil {
 		g := readFields(inner)
-		if name := maybe(g, "name", asText); name != nil {
-			c.name = *name
-		}
-		if a := maybe(g, "arguments", asAny); a != nil {
-			c.arguments = arguments(*a)
-		}
+		set(g, "name", asText, &c.name)
+		set(g, "arguments", convert(asAny, arguments), &c.arguments)
 	}
 	return c, f.complaints
 }

@@ -39,8 +39,9 @@ type Engine struct {
 	profile Profile
 	voice   *voice
 	log     *slog.Logger
-	origin  time.Time     // engine time zero
-	wake    chan struct{} // holds one token when Run should look again
+	origin  time.Time      // engine time zero
+	wake    chan struct{}  // holds one token when Run should look again
+	tasks   sync.WaitGroup // requests that nobody waits for
 
 	mu        sync.Mutex // guards everything below
 	ranks     []*rank    // the slice itself never changes
@@ -117,7 +118,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.setState(serving)
 	e.mu.Unlock()
-	defer e.stop()
+	defer func() {
+		e.stop()
+		e.tasks.Wait()
+	}()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()

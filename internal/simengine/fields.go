@@ -70,6 +70,13 @@ func maybe[T any](f *fields, name string, read reader[T]) *T {
 	return &v
 }
 
+// set reads a field into *v if it is there and not null.
+func set[T any](f *fields, name string, read reader[T], v *T) {
+	if got := maybe(f, name, read); got != nil {
+		*v = *got
+	}
+}
+
 // err is the complaints' error, if there are any.
 func (f *fields) err() error {
 	if len(f.complaints) == 0 {

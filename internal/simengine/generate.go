@@ -133,15 +133,9 @@ func readSession(raw json.RawMessage) (*turnParams, error) {
 	p := &turnParams{}
 	id := maybe(f, "id", asText)
 	p.rid = maybe(f, "rid", asText)
-	if offset := maybe(f, "offset", asInt); offset != nil {
-		p.offset = *offset
-	}
-	if replace := maybe(f, "replace", asBool); replace != nil {
-		p.replace = *replace
-	}
-	if drop := maybe(f, "drop_previous_output", asBool); drop != nil {
-		p.dropOutput = *drop
-	}
+	set(f, "offset", asInt, &p.offset)
+	set(f, "replace", asBool, &p.replace)
+	set(f, "drop_previous_output", asBool, &p.dropOutput)
 	for name := range f.values {
 		switch name {
 		case "id", "rid", "offset", "replace", "drop_previous_output":

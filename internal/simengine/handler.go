@@ -28,6 +28,8 @@ func (e *Engine) Handler() http.Handler {
 		{"/v1/chat/completions", post, e.body(bodyRule{onlyJSON: true, bound: e.cfg.MaxBody}, refuseFlat, e.chatCompletions)},
 		{"/v1/messages", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.messages)},
 		{"/v1/messages/count_tokens", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.countTokens)},
+		{"/v1/responses", post, e.body(e.openAIRule(), responder{}.refuse, e.createResponse)},
+		{"/v1/responses/{id}", get, e.retrieveResponse}, {"/v1/responses/{id}/cancel", post, e.cancelResponse},
 
 		{"/abort_request", post, e.abortRequest}, {"/flush_cache", both, e.flushCache},
 		{"/pause_generation", post, e.pauseGeneration}, {"/continue_generation", post, e.continueGeneration},

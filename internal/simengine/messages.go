@@ -94,22 +94,12 @@ func readMessagesAnswer(f *fields, c *chat) {
 		f.complaints = append(f.complaints, complaint{"value_error", []string{"'max_tokens'"}, "Value error, max_tokens must be positive", f.values["max_tokens"]})
 	}
 	c.sampling.limit = &limit
-	if stream := maybe(f, "stream", asBool); stream != nil {
-		c.stream = *stream
-	}
 	c.rank = maybe(f, "routed_dp_rank", asInt)
-	if v := maybe(f, "temperature", asNumber); v != nil {
-		c.sampling.temperature = *v
-	}
-	if v := maybe(f, "top_p", asNumber); v != nil {
-		c.sampling.topP = *v
-	}
-	if v := maybe(f, "top_k", asInt); v != nil {
-		c.sampling.topK = *v
-	}
-	if stops := maybe(f, "stop_sequences", listOf(asText)); stops != nil {
-		c.sampling.stops = *stops
-	}
+	set(f, "stream", asBool, &c.stream)
+	set(f, "temperature", asNumber, &c.sampling.temperature)
+	set(f, "top_p", asNumber, &c.sampling.topP)
+	set(f, "top_k", asInt, &c.sampling.topK)
+	set(f, "stop_sequences", listOf(asText), &c.sampling.stops)
 }
 
 // choose settles the tool choice.
@@ -217,13 +207,9 @@ func asBlock(raw json.RawMessage) (b block, _ []complaint) {
 	case "tool_use":
 		must(f, "id", asText)
 		b.call = pastCall{must(f, "name", asText), "{}"}
-		if input := maybe(f, "input", asObject); input != nil {
-			b.call.arguments = compact(*input)
-		}
+		set(f, "input", convert(asObject, compact), &b.call.arguments)
 	case "tool_result":
-		if content := maybe(f, "content", asBlocks); content != nil {
-			b.result = *content
-		}
+		set(f, "content", asBlocks, &b.result)
 	case "search_result", "tool_reference", "thinking", "redacted_thinking":
 	default:
 		return b, wrong("union_tag_invalid", "Input tag "+pyText(b.kind)+" found using 'type' does not match any of the expected tags: 'text', "+

@@ -3,6 +3,7 @@ package simengine_test
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/radixbus/radixbus/internal/simengine"
@@ -62,8 +63,11 @@ func TestMessages(t *testing.T) {
 func TestMessagesStream(t *testing.T) {
 	r := start(t, simengine.Config{Profile: "instant", CacheReport: true})
 	full := start(t, simengine.Config{MaxRunning: 1, MaxQueued: 1})
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	defer full.AbortAll()
 	for i := range 2 {
-		go full.post("/generate", `{"text":"a","sampling_params":{"max_new_tokens":100000}}`)
+		busy.Go(func() { full.post("/generate", `{"text":"a","sampling_params":{"max_new_tokens":100000}}`) })
 		full.until("busy", func(s simengine.Stats) bool { return s.Running == 1 && s.Waiting == i })
 	}
 	r.post("/v1/messages", messagesBody(""))
@@ -88,7 +92,6 @@ func TestMessagesStream(t *testing.T) {
 	if code, body := full.post("/v1/messages", messagesBody("")); code != 503 || !strings.Contains(body, `"overloaded_error","message":"Internal server error"`) {
 		t.Errorf("full, whole: %d %s", code, body)
 	}
-	full.AbortAll()
 }
 
 func TestMessagesShareTheCacheWithChats(t *testing.T) {

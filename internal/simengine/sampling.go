@@ -54,7 +54,9 @@ func openAISampling(f *fields, chat bool) sampling {
 		name string
 		v    *number
 	}{{"temperature", &s.temperature}, {"top_p", &s.topP}, {"min_p", &s.minP}, {"repetition_penalty", &s.repetition}} {
-		if !chat || !isNull(f.values[p.name]) {
+		if chat {
+			set(f, p.name, asNumber, p.v)
+		} else {
 			may(f, p.name, asNumber, p.v)
 		}
 	}
@@ -68,12 +70,8 @@ func openAISampling(f *fields, chat bool) sampling {
 	may(f, "ignore_eos", asBool, &s.ignoreEOS)
 	may(f, "no_stop_trim", asBool, &s.keepStop)
 	s.seed = maybe(f, "seed", asInt)
-	if stops := maybe(f, "stop", asStops); stops != nil {
-		s.stops = *stops
-	}
-	if ids := maybe(f, "stop_token_ids", asTokens); ids != nil {
-		s.stopIDs = *ids
-	}
+	set(f, "stop", asStops, &s.stops)
+	set(f, "stop_token_ids", asTokens, &s.stopIDs)
 	for _, name := range []string{"regex", "ebnf"} {
 		if maybe(f, name, asText) != nil {
 			s.grammars++

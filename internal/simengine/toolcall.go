@@ -62,9 +62,7 @@ func readTools(f *fields) (tools []tool, raw json.RawMessage) {
 		if inner := must(function, "function", asObject); inner != nil {
 			g := readFields(inner)
 			t.name = must(g, "name", asText)
-			if p := maybe(g, "parameters", asAny); p != nil {
-				t.parameters = *p
-			}
+			set(g, "parameters", asAny, &t.parameters)
 			function.complaints = append(function.complaints, inside("'function'", g.complaints)...)
 		}
 		f.complaints = append(f.complaints, inside("'tools'", inside(strconv.Itoa(i), function.complaints))...)
@@ -91,9 +89,7 @@ func asToolChoice(raw json.RawMessage) (toolChoice, []complaint) {
 			return toolChoice{}, f.complaints
 		}
 		c := toolChoice{mode: "function"}
-		if name := maybe(readFields(inner), "name", asText); name != nil {
-			c.name = *name
-		}
+		set(readFields(inner), "name", asText, &c.name)
 		return c, f.complaints
 	}
 	mode := convert(asChoice("auto", "required", "none"), func(s string) toolChoice { return toolChoice{mode: s} })
