@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -103,8 +104,8 @@ func (e *Engine) Restart() {
 
 // pass applies the state and the fault to a request that has just come in, and says whether it may go on.
 func (e *Engine) pass(w http.ResponseWriter, r *http.Request) bool {
-	inference := r.Method != http.MethodGet &&
-		(strings.HasPrefix(r.URL.Path, "/v1/") || r.URL.Path == "/generate")
+	inference := r.Method != http.MethodGet && (strings.HasPrefix(r.URL.Path, "/v1/") ||
+		slices.Contains([]string{"/generate", "/encode", "/classify"}, r.URL.Path))
 	for {
 		e.mu.Lock()
 		state, f, changed, hang := e.state, e.fault, e.changed, time.Until(e.hangs)

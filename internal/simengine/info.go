@@ -33,7 +33,7 @@ func (e *Engine) serverInfo(w http.ResponseWriter, _ *http.Request) {
 		"model_path": e.cfg.Model, "served_model_name": e.cfg.Model, "tokenizer_path": e.cfg.Model,
 		"page_size": core.Page, "dp_size": len(e.ranks), "tp_size": e.profile.TP, "pp_size": 1, "ep_size": 1, "nnodes": 1,
 		"load_balance_method": "round_robin", "enable_dp_attention": false, "disaggregation_mode": "null",
-		"radix_eviction_policy": e.cfg.Eviction, "schedule_policy": e.cfg.Schedule, "schedule_conservativeness": 1.0,
+		"radix_eviction_policy": e.cfg.Eviction, "schedule_policy": e.cfg.Schedule, "schedule_conservativeness": float(1),
 		"enable_cache_report": e.cfg.CacheReport, "enable_priority_scheduling": false, "abort_on_priority_when_disabled": false,
 		"disable_radix_cache": false, "incremental_streaming_output": false, "stream_response_default_include_usage": false,
 		"max_running_requests": nullable(e.told.MaxRunning), "max_queued_requests": nullable(e.told.MaxQueued),
@@ -50,7 +50,7 @@ func (e *Engine) serverInfo(w http.ResponseWriter, _ *http.Request) {
 	var states []map[string]any
 	for _, k := range e.ranks {
 		state := map[string]any{"world_size": e.profile.TP, "effective_max_running_requests_per_dp": core.MaxRunning,
-			"last_gen_throughput": k.core.Load().LastThroughput, "memory_usage": map[string]any{"token_capacity": core.Capacity}}
+			"last_gen_throughput": float(k.core.Load().LastThroughput), "memory_usage": map[string]any{"token_capacity": core.Capacity}}
 		for key, value := range info {
 			state[key] = value
 		}

@@ -53,14 +53,15 @@ func (e *Engine) rankLoad(k *rank, sections []string) map[string]any {
 		"num_waiting_reqs": l.Waiting, "num_waiting_uncached_tokens": l.WaitingNew, "num_used_tokens": l.Used,
 		"num_total_tokens": l.Used + l.WaitingPrompt, "num_active_tokens": l.Used + l.WaitingPrompt,
 		"num_prealloc_ready_tokens": 0, "max_total_num_tokens": core.Capacity, "max_running_requests": core.MaxRunning,
-		"token_usage": usage, "gen_throughput": l.LastThroughput, "cache_hit_rate": hitRate(t), "utilization": usage,
+		"token_usage": float(usage), "gen_throughput": float(l.LastThroughput), "cache_hit_rate": float(hitRate(t)),
+		"utilization":                   float(usage),
 		"total_prefill_uncached_tokens": t.Computed, "total_prefill_busy_us": t.PrefillBusy.Microseconds(), "decode_moments": nil,
 	}
 	wants := func(section string) bool {
 		return sections == nil || slices.Contains(sections, "all") || slices.Contains(sections, section)
 	}
 	if wants("memory") {
-		load["memory"] = map[string]any{"weight_gb": 0.0, "kv_cache_gb": 0.0, "graph_gb": 0.0, "token_capacity": core.Capacity}
+		load["memory"] = map[string]any{"weight_gb": float(0), "kv_cache_gb": float(0), "graph_gb": float(0), "token_capacity": core.Capacity}
 	}
 	if wants("lora") && e.cfg.LoRA {
 		used := 0
@@ -68,7 +69,7 @@ func (e *Engine) rankLoad(k *rank, sections []string) map[string]any {
 			used += min(a.users, 1)
 		}
 		load["lora"] = map[string]any{"slots_used": used, "slots_total": e.cfg.MaxLoadedAdapters,
-			"utilization": float64(used) / float64(e.cfg.MaxLoadedAdapters)}
+			"utilization": float(used) / float(e.cfg.MaxLoadedAdapters)}
 	}
 	if wants("disagg") {
 		load["disaggregation"] = map[string]any{"mode": "null", "prefill_bootstrap_queue_reqs": 0, "prefill_inflight_queue_reqs": 0,
@@ -87,14 +88,14 @@ func writeLoads(w http.ResponseWriter, list []map[string]any) {
 		rank := load["dp_rank"]
 		add := func(name string, value any) {
 			switch value.(type) {
-			case int, int64, float64:
+			case int, int64, float64, float:
 				samples[name] = append(samples[name], fmt.Sprintf("%s{dp_rank=\"%v\"} %v\n", name, rank, value))
 			}
 		}
 		for key, value := range load {
 			if section, ok := value.(map[string]any); ok {
 				for inner, v := range section {
-					add("sglang_"+strings.TrimSuffix(key, "regation")+"_"+inner, v)
+					add("sglang_"+strings.Replace(key, "disaggregation", "disagg", 1)+"_"+inner, v)
 				}
 			} else if key != "dp_rank" {
 				add("sglang_"+key, value)

@@ -101,11 +101,11 @@ func TestMessagesShareTheCacheWithChats(t *testing.T) {
 	if _, body := r.post("/v1/messages", messagesBody("")); !strings.Contains(body, `"cache_read_input_tokens":10`) {
 		t.Errorf("after the same chat: %s", body)
 	}
-	if _, body := r.post("/v1/messages/count_tokens", `{"model":"m","system":"be","messages":[{"role":"user","content":"hello there"}]}`); body != `{"input_tokens":16}` {
+	if _, body := r.post("/v1/messages/count_tokens", `{"model":"m","system":"be","messages":[{"role":"user","content":"hello there"}]}`); body != `{"input_tokens":17}` {
 		t.Errorf("count_tokens: %s", body)
 	}
 	history := `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":"hello there"},{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"weather","input":{"city":"Oslo"}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"sunny"},{"type":"text","text":"so?"}]}]}`
-	if code, body := r.post("/v1/messages", history); code != 200 || !strings.Contains(body, `"cache_read_input_tokens":10`) {
+	if code, body := r.post("/v1/messages", history); code != 200 || !strings.Contains(body, `"cache_read_input_tokens":11`) {
 		t.Errorf("a tool's result: %d %s", code, body)
 	}
 }

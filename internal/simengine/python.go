@@ -45,12 +45,36 @@ func pyFloat(v float64) string {
 	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
+// A float is a number that keeps its point, as Python's do: clients may rely on the type.
+type float float64
+
+// MarshalJSON writes the number.
+func (v float) MarshalJSON() ([]byte, error) { return []byte(pyFloat(float64(v))), nil }
+
+// floats are several.
+type floats []float64
+
+// MarshalJSON writes the numbers.
+func (v floats) MarshalJSON() ([]byte, error) {
+	b := []byte{'['}
+	for i, x := range v {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, pyFloat(x)...)
+	}
+	return append(b, ']'), nil
+}
+
 // pyBound is the most bytes of a value that are quoted.
 const pyBound = 512
 
 // pyValue writes a JSON value as Python prints it.
 func pyValue(raw json.RawMessage) string {
-	if len(raw) > pyBound {
+	switch {
+	case isNull(raw):
+		return "None"
+	case len(raw) > pyBound:
 		return "..."
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))

@@ -51,7 +51,13 @@ func (e *Engine) serve(w http.ResponseWriter, r *http.Request, d dialect, q *req
 		e.abort(q.seqs...)
 		d.refuse(w, r, q.refusal())
 	default:
-		writeJSON(w, http.StatusOK, d.whole(q))
+		answer := d.whole(q)
+		if text, ok := answer.(plainText); ok {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			_, _ = w.Write([]byte(text)) // a client that is gone reads nothing
+			return
+		}
+		writeJSON(w, http.StatusOK, answer)
 	}
 }
 

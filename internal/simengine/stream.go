@@ -128,4 +128,4 @@ func appendInts(b []byte, ids []int32) []byte {
 	return append(b, ']')
 }
 
-func appendFloat(b []byte, v float64) []byte { return strconv.AppendFloat(b, v, 'g', -1, 64) }
+func appendFloat(b []byte, v float64) []byte { return append(b, pyFloat(v)...) }
