@@ -66,28 +66,33 @@ func (r *rig) send(path, body string) (*http.Response, error) {
 
 func (r *rig) post(path, body string) (int, string) {
 	r.t.Helper()
-	res, err := r.send(path, body)
+	req, err := http.NewRequest(http.MethodPost, r.url+path, strings.NewReader(body))
 	if err != nil {
-		r.t.Fatalf("POST %s: %v", path, err)
+		r.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		r.t.Fatalf("POST %s: %v", path, err)
-	}
-	return res.StatusCode, string(raw)
+	req.Header.Set("Content-Type", "application/json")
+	return r.do(req)
 }
 
 func (r *rig) get(path string) (int, string) {
 	r.t.Helper()
-	res, err := http.Get(r.url + path)
+	req, err := http.NewRequest(http.MethodGet, r.url+path, nil)
 	if err != nil {
-		r.t.Fatalf("GET %s: %v", path, err)
+		r.t.Fatal(err)
+	}
+	return r.do(req)
+}
+
+func (r *rig) do(req *http.Request) (int, string) {
+	r.t.Helper()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
-		r.t.Fatalf("GET %s: %v", path, err)
+		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
 	return res.StatusCode, string(raw)
 }
