@@ -6,8 +6,8 @@
 // An [Engine] runs a Core in real time (or faster, [Config].Speed) and answers HTTP: its own chat template
 // and pseudo-tokeniser turn requests into tokens, and a model that is a function of all tokens before the
 // next one turns them into answers. Data-parallel ranks are Cores of their own behind one handler. Routes,
-// refusals and reports are those of SGLang 0.5.23, as seen on a real one. The package knows nothing of routers or their digests, so what a router
-// believes about its cache can be wrong, as with a real engine.
+// refusals and reports are those of SGLang 0.5.23, as seen on a real one. The package knows nothing of
+// routers or their digests, so what a router believes about its cache can be wrong, as with a real engine.
 //
 // # Guarantees
 //

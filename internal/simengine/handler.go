@@ -52,17 +52,23 @@ func (e *Engine) Handler() http.Handler {
 	} {
 		mux.HandleFunc(route.path, only(route.methods, route.serve))
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
-	})
+	mux.HandleFunc("/", notFound)
 	if e.cfg.Faults {
 		mux.HandleFunc("POST /_fault", e.postFault)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if e.cfg.Faults && r.URL.Path == "/_fault" || e.pass(w, r) {
+		switch {
+		case (!e.cfg.Faults || r.URL.Path != "/_fault") && !e.pass(w, r):
+		case strings.Contains(r.URL.Path, "//"): // where mux would send the client elsewhere
+			notFound(w, r)
+		default:
 			mux.ServeHTTP(w, r)
 		}
 	})
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
 }
 
 // only serves the route's methods; others are answered as the web framework of a real engine does.

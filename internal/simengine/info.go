@@ -106,6 +106,13 @@ func (e *Engine) oneModel(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusOK, card)
 		return
 	}
-	writeJSON(w, http.StatusNotFound, map[string]any{"error": map[string]string{"message": "The model '" + id + "' does not exist",
-		"type": "invalid_request_error", "param": "model", "code": "model_not_found"}})
+	type notServed struct {
+		Message string `json:"message"`
+		Type    string `json:"type"`
+		Param   string `json:"param"`
+		Code    string `json:"code"`
+	}
+	writeJSON(w, http.StatusNotFound, map[string]notServed{
+		"error": {"The model '" + id + "' does not exist", "invalid_request_error", "model", "model_not_found"},
+	})
 }

@@ -14,6 +14,8 @@ func (e *Engine) submit(s *sequence) {
 		}
 	}
 	if s.refused != nil {
+		now, j := e.now(), &s.job
+		j.Submitted, j.Admitted, j.First, j.Last = now, now, now, now
 		e.forget(s)
 		s.finish(refused)
 		return

@@ -93,7 +93,8 @@ func (e *Engine) appendMeta(b []byte, s *sequence, n int, how Ending) []byte {
 	} else if how != Unended && !s.admitted(n, how) {
 		b = appendText(append(b, `,"weight_version":`...), q.weights)
 		b = append(appendFloat(append(b, `,"e2e_latency":`...), (j.Last-j.Submitted).Seconds()), `,"weight_versions":[`...)
-		return append(s.appendVersion(b, 0), `],"completion_tokens":0}`...)
+		b = append(s.appendVersion(b, 0), `],"completion_tokens":0,"response_sent_to_client_ts":`...)
+		return append(e.appendTime(b, j.Last), '}')
 	}
 	b = strconv.AppendInt(append(b, `,"prompt_tokens":`...), int64(prompt), 10)
 	b = appendText(append(b, `,"weight_version":`...), q.weights)
