@@ -61,8 +61,8 @@ func (d embedder) events(*request) eventWriter { return nil } // none of these s
 
 // read runs prompts through the engine without generating.
 func (e *Engine) read(w http.ResponseWriter, r *http.Request, a ask, p prompts, scores bool, d embedder) {
-	s := newSampling()
-	q := e.newRequest(a, p, s)
+	a.stream, a.session = false, nil
+	q := e.newRequest(a, p, newSampling())
 	q.embeds, q.scores = true, scores
 	e.serve(w, r, d, q)
 }

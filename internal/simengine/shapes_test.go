@@ -199,19 +199,31 @@ func TestHealthOfAnEngineThatDoesNotRunYet(t *testing.T) {
 
 // FuzzHandler sends arbitrary bodies to every route: no answer may be a panic or leave anything behind.
 func FuzzHandler(f *testing.F) {
-	paths := []string{"/v1/chat/completions", "/v1/completions", "/generate", "/abort_request", "/pause_generation",
-		"/update_weights_from_disk", "/flush_cache", "/v1/loads"}
-	for i, body := range []string{
+	paths := []string{
+		"/v1/chat/completions", "/v1/completions", "/generate", "/abort_request", "/pause_generation", "/update_weights_from_disk",
+		"/flush_cache", "/v1/loads", "/v1/messages", "/v1/messages/count_tokens", "/v1/responses", "/v1/tokenize", "/v1/detokenize",
+		"/v1/score", "/v1/embeddings", "/v1/classify", "/v1/rerank", "/encode", "/v1/audio/transcriptions", "/open_session",
+		"/close_session", "/load_lora_adapter", "/unload_lora_adapter", "/continue_generation", "/v1/responses/resp_x/cancel",
+	}
+	for _, body := range []string{
 		chatBody("hi", `,"max_tokens":3,"stream":true,"n":2`), `{"prompt":[[1,2],[3]],"echo":true,"stop":["a","b"]}`,
 		`{"input_ids":[[5,6]],"sampling_params":{"n":2,"max_new_tokens":4,"stop":"e"},"rid":["a"],"stream":true}`,
 		`{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}},{"type":"text","text":"y"}],"tool_calls":[{"function":{"name":"f","arguments":"{}"}}]}],"tools":[{}],"stop":null}`,
 		`{"rid":"","abort_all":false}`, `{"mode":"retract"}`, `{"model_path":"p","flush_cache":false}`, `[`, `{"stop":3}`, `{"text":""}`,
+		`{"model":"m","max_tokens":9,"system":[{"type":"text","text":"s"}],"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t"}]}],"tools":[{"name":"f"}],"tool_choice":{"type":"any"}}`,
+		`{"input":[{"role":"user","content":[{"type":"input_text","text":"x"}]}],"background":true,"stream":false,"store":true}`,
+		`{"input":[[1],[2]],"encoding_format":"base64","dimensions":3}`, `{"query":"q","items":["a"],"label_token_ids":[5],"documents":["d"]}`,
+		`{"tokens":[[300,301],[302]]}`, `{"capacity_of_str_len":9,"session_id":"s","lora_name":"l","lora_path":"/l"}`,
+		`{"text":"a","session_params":{"id":"s","rid":"r","offset":-1,"replace":true},"lora_path":"l","routed_dp_rank":1}`,
 		`{"messages":[{"role":"assistant","content":null}],"continue_final_message":true,"max_completion_tokens":1}`,
 	} {
-		f.Add(i, body)
+		for path := range paths {
+			f.Add(path, body)
+		}
 	}
 	f.Fuzz(func(t *testing.T, path int, body string) {
-		e, err := simengine.New(simengine.Config{Profile: "instant", Capacity: 2000, ContextLength: 1000, DefaultTokens: 16, GoneCheck: time.Millisecond})
+		e, err := simengine.New(simengine.Config{Profile: "instant", Capacity: 2000, ContextLength: 1000, DefaultTokens: 16, GoneCheck: time.Millisecond,
+			DP: 2, LoRA: true, ResponseStore: true, MaxResponses: 2, Audio: true, Embedding: path%7 == 6})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,18 +239,11 @@ func FuzzHandler(f *testing.F) {
 		req := httptest.NewRequestWithContext(ctx, http.MethodPost, paths[uint(path)%uint(len(paths))], strings.NewReader(body))
 		req.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
-		func() {
-			defer func() {
-				if v := recover(); v != nil && v != http.ErrAbortHandler {
-					panic(v)
-				}
-			}()
-			e.Handler().ServeHTTP(w, req)
-		}()
+		deliver(e, w, req)
 		if s := e.Stats(); s.Live != 0 || s.Used != 0 {
 			t.Errorf("%s %q left %+v", req.URL, body, s)
 		}
-		if !slices.Contains([]int{200, 400, 405, 500, 503}, w.Code) {
+		if !slices.Contains([]int{200, 400, 404, 405, 500, 503}, w.Code) {
 			t.Errorf("%s %q: %d", req.URL, body, w.Code)
 		}
 		cancel(errors.New("over"))
