@@ -282,7 +282,7 @@ func (e *Engine) answerAdapters(w http.ResponseWriter, r *http.Request, f *field
 	if err := change(); err != nil {
 		status, answer.Success, answer.Error = http.StatusBadRequest, false, err.Error()
 	}
-	if e.cfg.LoRA {
+	if e.cfg.LoRA && (answer.Success || r.URL.Path == "/load_lora_adapter") {
 		e.mu.Lock()
 		answer.Loaded = e.adapters.paths()
 		e.mu.Unlock()

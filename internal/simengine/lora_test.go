@@ -68,6 +68,9 @@ func TestAdapters(t *testing.T) {
 	if got, _ := cached(`,"model":"base:b"`); got != 0 || r.loaded() != "c=/c b=/b" {
 		t.Errorf("an unloaded adapter: %d cached, loaded %q; want it loaded again, and its cache gone", got, r.loaded())
 	}
+	if code, body := r.post("/unload_lora_adapter", `{"lora_name":"z"}`); code != 400 || !strings.Contains(body, `LoRA with name z does not exist`) || !strings.Contains(body, `"loaded_adapters":null`) {
+		t.Errorf("unload of what is not there: %d %s", code, body)
+	}
 	if code, body := r.post("/unload_lora_adapter", `{"lora_name":"b"}`); code != 200 || !strings.Contains(body, `"loaded_adapters":{"c":"/c"}`) {
 		t.Errorf("unload: %d %s", code, body)
 	}
