@@ -1,8 +1,6 @@
 package command
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -46,7 +44,7 @@ func (e *env) simCommand() *cobra.Command {
 			fmt.Fprintln(e.Stdout, url)
 			parts = append(parts, part)
 		}
-		return run.All(c.Context(), abreast(s.drain+10*time.Second, parts))
+		return run.All(c.Context(), run.Together("engines", parts...)) // they drain together
 	}
 	return c
 }
@@ -119,29 +117,4 @@ func (s *simServerFlags) config(i int) (simengine.Config, error) {
 	cfg.GeneratingHealth = !s.cheapCheck
 	s.fill(&cfg, i)
 	return cfg, nil
-}
-
-// abreast makes one part of several: engines that stop stop together.
-func abreast(grace time.Duration, parts []run.Part) run.Part {
-	return run.Part{Name: "engines", Grace: grace, Run: func(ctx context.Context, ready func()) error {
-		ctx, stop := context.WithCancel(ctx)
-		defer stop()
-		done := make(chan error, len(parts))
-		for _, p := range parts {
-			go func() {
-				defer stop() // without one there are none
-				err := p.Run(ctx, func() {})
-				if err != nil {
-					err = fmt.Errorf("%s: %w", p.Name, err)
-				}
-				done <- err
-			}()
-		}
-		ready()
-		var errs []error
-		for range parts {
-			errs = append(errs, <-done)
-		}
-		return errors.Join(errs...)
-	}}
 }

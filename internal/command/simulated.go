@@ -98,5 +98,5 @@ func enginePart(i int, cfg simengine.Config, addr string, drain time.Duration, l
 		}
 		return early
 	}
-	return run.Part{Name: fmt.Sprintf("engine %d", i), Run: serve}, "http://" + ln.Addr().String(), ln, nil
+	return run.Part{Name: fmt.Sprintf("engine %d", i), Run: serve, Grace: drain + 10*time.Second}, "http://" + ln.Addr().String(), ln, nil
 }
