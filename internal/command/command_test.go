@@ -113,6 +113,9 @@ func TestMistakesOfUseExitWithTwoAndNameThemselves(t *testing.T) {
 		{"scheduler", []string{"NATS_CREDS=absent.creds"}, "absent.creds"},
 		{"sim --n 300", nil, "256"},
 		{"sim --eviction random", nil, "random"},
+		{"sim --dp-size 65", nil, "ranks"},
+		{"sim --lora sql", nil, "name=path"},
+		{"sim --lora sql=/a --lora law=/b --max-loaded-loras 1", nil, "fewer may be loaded"},
 		{"bench", nil, "one URL"},
 		{"bench --workload pangram http://127.0.0.1:1", nil, "pangram"},
 	} {
@@ -231,6 +234,37 @@ func TestSimulatedEnginesAreListedServedAndBenched(t *testing.T) {
 	}
 	if status, _ := get(t, urls[0]+"/health"); status != 0 {
 		t.Error("the engine is still there")
+	}
+}
+
+func TestASimulatedEngineTakesSGLangsFlagsAndDrains(t *testing.T) {
+	t.Chdir(t.TempDir())
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	out, _, stop := launch(t, nil, "sim", "--port", "0", "--dp-size", "2", "--page-size", "16", "--lora", "sql=/adapters/sql", "--enable-response-store", "--drain-timeout", "100ms")
+	eventually(t, "its URL", func() bool { return strings.HasSuffix(out.String(), "\n") })
+	url := strings.TrimSpace(out.String())
+	for path, want := range map[string]string{"/v1/models": `"sql"`, "/server_info": `"dp_size":2`, "/v1/responses/resp_x": "resp_x"} {
+		if _, doc := get(t, url+path); !strings.Contains(doc, want) {
+			t.Errorf("%s: %.300s, want %s in it", path, doc, want)
+		}
+	}
+	answer := make(chan error, 1)
+	go func() {
+		resp, err := http.Post(url+"/generate", "application/json", strings.NewReader(`{"text":"a","sampling_params":{"max_new_tokens":100000,"ignore_eos":true}}`))
+		if err == nil {
+			resp.Body.Close()
+		}
+		answer <- err
+	}()
+	eventually(t, "the request runs", func() bool {
+		_, doc := get(t, url+"/v1/loads")
+		return strings.Contains(doc, `"num_running_reqs":1`)
+	})
+	if err := stop(); err == nil || !strings.Contains(err.Error(), "drain") {
+		t.Errorf("sim = %v, want to be told that the drain took too long", err)
+	}
+	if err := <-answer; err == nil {
+		t.Error("a request outlived its engine")
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -196,7 +195,9 @@ func (h *hub) fleet(ctx context.Context) (parts []run.Part, err error) {
 	engines := h.u.engines
 	if len(engines) == 0 {
 		for i := range h.u.workers {
-			part, url, ln, err := h.u.sim.part(i, net.JoinHostPort("127.0.0.1", "0"), h.log)
+			var cfg simengine.Config
+			h.u.sim.fill(&cfg, i)
+			part, url, ln, err := enginePart(i, cfg, net.JoinHostPort("127.0.0.1", "0"), 5*time.Second, h.log)
 			if err != nil {
 				return nil, err
 			}
@@ -260,91 +261,4 @@ func (h *hub) welcome(url, admin string) {
 	fmt.Fprintf(&b, "    %s\"stream\": true, \"max_tokens\": 40,\n", model)
 	b.WriteString("    \"messages\": [{\"role\": \"user\", \"content\": \"Why is a radix tree a good index of prompts?\"}]}'\n\n")
 	fmt.Fprint(h.e.Stdout, b.String())
-}
-
-// simFlags say what simulated engines are like.
-type simFlags struct {
-	profile     string
-	speed       float64
-	capacity    int
-	model       string
-	eviction    string
-	cacheReport bool
-}
-
-func (s *simFlags) flags(f flagSet) {
-	f.StringVar(&s.profile, "profile", "llama-3.1-8b-h100", "model and GPU that simulated engines are like: "+profileNames())
-	f.Float64Var(&s.speed, "speed", 1, "how many times faster than real time simulated engines are")
-	f.IntVar(&s.capacity, "capacity", 0, "KV cache of a simulated engine in tokens (default: the profile's)")
-	f.StringVar(&s.model, "model", "", "model name of simulated engines (default: the profile's)")
-	f.StringVar(&s.eviction, "eviction", "lru", "what simulated engines evict first: lru or priority")
-	f.BoolVar(&s.cacheReport, "cache-report", true, "simulated engines tell cached tokens in OpenAI answers")
-}
-
-func profileNames() string {
-	var names []string
-	for _, p := range simengine.Profiles() {
-		names = append(names, p.Name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// flagSet is what simFlags needs of a set of flags.
-type flagSet interface {
-	StringVar(p *string, name, value, usage string)
-	Float64Var(p *float64, name string, value float64, usage string)
-	IntVar(p *int, name string, value int, usage string)
-	BoolVar(p *bool, name string, value bool, usage string)
-}
-
-// name is the model's.
-func (s *simFlags) name() string {
-	if s.model != "" {
-		return s.model
-	}
-	p, _ := simengine.LookupProfile(s.profile)
-	return p.Model
-}
-
-// part makes one simulated engine, listening already. The part closes the listener; who does not run it does.
-func (s *simFlags) part(i int, addr string, log *slog.Logger) (run.Part, string, io.Closer, error) {
-	eng, err := simengine.New(simengine.Config{
-		Model: s.model, Profile: s.profile, Speed: s.speed, Capacity: s.capacity, Eviction: s.eviction, CacheReport: s.cacheReport, Seed: uint64(i), Log: log,
-	})
-	if err != nil {
-		return run.Part{}, "", nil, &ExitError{2, err}
-	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return run.Part{}, "", nil, fmt.Errorf("simulated engine: %w", err)
-	}
-	srv := &http.Server{Handler: eng.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
-	serve := func(ctx context.Context, ready func()) error {
-		ectx, stop := context.WithCancel(context.WithoutCancel(ctx))
-		defer stop()
-		done := make(chan error, 2)
-		go func() { done <- eng.Run(ectx) }()
-		go func() { done <- srv.Serve(ln) }()
-		ready()
-		var early error
-		left := 2
-		select {
-		case early = <-done:
-			left--
-		case <-ctx.Done():
-			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			early = eng.Shutdown(bound)
-			cancel()
-		}
-		stop()
-		srv.Close() //nolint:errcheck // nobody is left to hear
-		for range left {
-			<-done //nolint:errcheck // nothing that a stop did not bring about: an engine that is stopped before it ran says so
-		}
-		if errors.Is(early, http.ErrServerClosed) {
-			early = nil
-		}
-		return early
-	}
-	return run.Part{Name: fmt.Sprintf("engine %d", i), Run: serve}, "http://" + ln.Addr().String(), ln, nil
 }

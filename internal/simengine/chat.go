@@ -3,232 +3,208 @@ package simengine
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
+	"strings"
 )
 
-type chatBody struct {
-	common
-	openAISampling
-	Messages             []message       `json:"messages"`
-	Tools                json.RawMessage `json:"tools"`
-	InputIDs             []int64         `json:"input_ids"`
-	ContinueFinalMessage bool            `json:"continue_final_message"`
-	ToolChoice           json.RawMessage `json:"tool_choice"`
+// A chat is what a chat request asks, however its route puts it.
+type chat struct {
+	ask
+	sampling sampling
+	messages []message
+	tools    []tool
+	rawTools json.RawMessage
+	choice   toolChoice
+	inputIDs *[]int // the client's own prompt
+	goOn     bool   // the last message is continued
+	format   string // of the output: "", "text", "json_object" or "json_schema"
+	schema   json.RawMessage
 }
 
-// chatPrompt returns the prompt's tokens: the client's own if it sends any, else the rendered messages.
-func (e *Engine) chatPrompt(b *chatBody) ([]int32, error) {
-	if len(b.Messages) == 0 {
-		return nil, &badRequest{errNoMessages.Error()}
+// readChat reads a chat's body.
+func readChat(f *fields) (*chat, error) {
+	c := &chat{messages: must(f, "messages", listOf(asMessage)), ask: readOpenAI(f), sampling: openAISampling(f, true)}
+	wanted := maybe(f, "max_completion_tokens", asInt)
+	if limit := maybe(f, "max_tokens", asInt); wanted == nil || *wanted == 0 {
+		wanted = limit
 	}
-	if len(b.InputIDs) > 0 {
-		return e.checkIDs(b.InputIDs)
+	c.sampling.limit = wanted
+	may(f, "return_prompt_token_ids", asBool, &c.promptIDs)
+	may(f, "return_token_ids", asBool, &c.promptIDs)
+	may(f, "return_meta_info", asBool, &c.metaInfo)
+	may(f, "continue_final_message", asBool, &c.goOn)
+	c.inputIDs = maybe(f, "input_ids", listOf(asInt))
+	logprobs := false
+	if may(f, "logprobs", asBool, &logprobs); logprobs {
+		c.logprobs = new(0)
+		set(f, "top_logprobs", convert(asInt, func(n int) int { return max(n, 0) }), c.logprobs)
 	}
-	if b.ContinueFinalMessage && b.Messages[len(b.Messages)-1].Role != "assistant" {
-		return nil, badf("continue_final_message is set, but the last message is not the assistant's.")
+	c.tools, c.rawTools = readTools(f)
+	set(f, "tool_choice", asToolChoice, &c.choice)
+	c.format, c.schema = readFormat(f, "response_format")
+	return c, f.err()
+}
+
+// readFormat reads a response_format.
+func readFormat(f *fields, name string) (format string, schema json.RawMessage) {
+	raw := maybe(f, name, asObject)
+	if raw == nil {
+		return "", nil
 	}
-	tools := b.Tools
-	if string(b.ToolChoice) == `"none"` {
+	g := readFields(*raw)
+	format = must(g, "type", asChoice("text", "json_object", "json_schema", "structural_tag"))
+	if inner := maybe(g, "json_schema", asObject); inner != nil {
+		set(readFields(*inner), "schema", asObject, &schema)
+	} else {
+		set(g, "schema", asObject, &schema)
+	}
+	f.complaints = append(f.complaints, inside(pyText(name), g.complaints)...)
+	return format, schema
+}
+
+// check refuses what the route itself refuses, and settles what the answer is bound to be.
+func (c *chat) check(told *Config) error {
+	if len(c.messages) == 0 {
+		return refusef("Messages cannot be empty.")
+	}
+	call, err := c.choice.forced(c.tools)
+	if err != nil {
+		return err
+	}
+	if err := checkTools(c.tools); err != nil {
+		return err
+	}
+	if limit := c.sampling.limit; limit != nil && told.ContextLength > 0 && *limit > told.ContextLength {
+		return refusef("max_completion_tokens is too large: %d.This model supports at most %d completion tokens.", *limit, told.ContextLength)
+	}
+	switch c.format {
+	case "json_schema":
+		if c.schema == nil {
+			return refusef("schema_ is required for json_schema response format request.")
+		}
+		c.sampling.schema = c.schema
+		c.sampling.grammars++
+	case "json_object":
+		c.sampling.schema = openObject
+		c.sampling.grammars++
+	}
+	bad := func(text string) error { return &refusedError{text, "BadRequest", http.StatusBadRequest} }
+	switch {
+	case c.outputIDs && c.stream:
+		return bad("return_token_ids is not supported with streaming on /v1/chat/completions. Please set stream=false when using return_token_ids=true.")
+	case call != nil && c.sampling.grammars > 0:
+		return bad("tool_choice 'required' or a named tool cannot be combined with response_format, regex, or ebnf: the tool-call " +
+			"constraint and the output constraint cannot both be honored.")
+	case c.sampling.n == 0:
+		return bad("range() arg 3 must not be zero")
+	}
+	c.sampling.call = call
+	c.sampling.n = max(c.sampling.n, 1)
+	return nil
+}
+
+// chatPrompt is the client's own prompt if it sends one, else the rendered messages.
+func (e *Engine) chatPrompt(c *chat) prompt {
+	if c.inputIDs != nil {
+		return idPrompt(*c.inputIDs)
+	}
+	tools := c.rawTools
+	if c.choice.mode == "none" {
 		tools = nil
 	}
-	prompt, err := e.render(nil, tools, b.Messages, b.ContinueFinalMessage)
-	if err != nil {
-		return nil, &badRequest{err.Error()}
+	return prompt{tokens: e.render(nil, tools, c.messages, c.goOn)}
+}
+
+// newChat makes a request of a chat.
+func (e *Engine) newChat(c *chat) (*request, error) {
+	if err := c.check(&e.told); err != nil {
+		return nil, err
 	}
-	return prompt, nil
+	if c.inputIDs != nil && len(*c.inputIDs) == 0 {
+		return nil, valuef("input_ids cannot be empty.")
+	}
+	if name := e.adapterOf(c.model); name != "" {
+		c.lora = new(oneName(name))
+	}
+	return e.newRequest(c.ask, prompts{all: []prompt{e.chatPrompt(c)}}, c.sampling), nil
 }
 
-func (e *Engine) chat(w http.ResponseWriter, r *http.Request, raw []byte) {
-	var body chatBody
-	req, err := func() (*request, error) {
-		if err := decode(raw, &body); err != nil {
-			return nil, err
-		}
-		if err := e.checkModel(body.Model); err != nil {
-			return nil, err
-		}
-		s, err := body.sampling()
-		if err != nil {
-			return nil, err
-		}
-		prompt, err := e.chatPrompt(&body)
-		if err != nil {
-			return nil, err
-		}
-		return e.newRequest(&body.common, s, [][]int32{prompt})
-	}()
-	e.answerOpenAI(w, r, req, err, body.Stream, true, nil)
-}
-
-// answerOpenAI queues a request of an OpenAI route and writes its answer, or the error that stopped it.
-func (e *Engine) answerOpenAI(w http.ResponseWriter, r *http.Request, req *request, err error, stream, chat bool, echo []string) {
+func (e *Engine) chatCompletions(w http.ResponseWriter, r *http.Request, f *fields) {
+	d := openAI{e: e, chat: true}
+	c, err := readChat(f)
 	if err == nil {
-		err = e.start(r.Context(), req)
+		err = c.headerRank(r)
 	}
-	switch {
-	case r.Context().Err() != nil && err != nil:
+	var q *request
+	if err == nil {
+		q, err = e.newChat(c)
+	}
+	if err != nil {
+		d.refuse(w, r, err)
 		return
-	case e.gone(w, err):
-		return
-	case err != nil:
-		f := explain(err)
-		if stream && (f.pool || f.status == http.StatusServiceUnavailable) {
-			inStream(w, map[string]any{"error": f.flat()}) // found out by the scheduler, after the 200
-			return
+	}
+	e.serve(w, r, d, q)
+}
+
+// A message is one turn of a chat.
+type message struct {
+	role    string
+	content json.RawMessage // a string, nothing, or a list of parts
+	calls   []pastCall
+}
+
+// A pastCall is a tool call that the model made in an earlier turn.
+type pastCall struct{ name, arguments string }
+
+// asMessage reads a message. Pydantic tries two kinds, a user's and any other's, and tells of both.
+func asMessage(raw json.RawMessage) (m message, _ []complaint) {
+	const generic = "function-after[validate_thinking_parts_role(), ChatCompletionMessageGenericParam]"
+	const user = "function-after[validate_thinking_parts_role(), ChatCompletionMessageUserParam]"
+	if raw[0] != '{' {
+		return m, wrong("model_attributes_type", "Input should be a valid dictionary or object to extract fields from", raw)
+	}
+	f := readFields(raw)
+	m.role = must(f, "role", asText)
+	role := strings.ToLower(m.role)
+	switch role {
+	case "system", "assistant", "tool", "function", "developer", "latest_reminder", "root":
+		m.role = role
+		set(f, "content", asContent, &m.content)
+	default:
+		if len(f.complaints) == 0 && m.role != "user" {
+			f.complaints = append(f.complaints, complaint{"value_error", []string{"'role'"}, "Value error, 'role' must be one of 'system', 'assistant', " +
+				"'tool', 'function', 'developer', 'latest_reminder', 'root' (case-insensitive).", f.values["role"]})
 		}
-		writeFlat(w, f)
-		return
+		m.content = must(f, "content", asContent)
 	}
-	if stream {
-		startStream(w)
-		e.stream(w, r, req, newOpenAIEvents(req, chat, echo))
-		return
+	set(f, "tool_calls", listOf(asPastCall), &m.calls)
+	if len(f.complaints) == 0 {
+		return m, nil
 	}
-	if !e.wait(r.Context(), req) || e.dies(req.completion()) > 0 {
-		breakOff(w)
-		return
+	kind := generic
+	if m.role == "user" {
+		kind = user
 	}
-	writeJSON(w, http.StatusOK, req.openAIAnswer(chat, echo))
+	return m, inside(pyText(kind), f.complaints)
 }
 
-type openAIAnswer struct {
-	ID       string            `json:"id"`
-	Object   string            `json:"object"`
-	Created  int64             `json:"created"`
-	Model    string            `json:"model"`
-	Choices  []any             `json:"choices"`
-	Usage    *usage            `json:"usage"`
-	Metadata map[string]string `json:"metadata"`
-	Ext      *sglext           `json:"sglext,omitempty"`
+// asContent reads a message's content.
+func asContent(raw json.RawMessage) (json.RawMessage, []complaint) {
+	return oneOf(
+		fitting[json.RawMessage]{"str", func(raw json.RawMessage) (json.RawMessage, []complaint) { _, bad := asText(raw); return raw, bad }},
+		fitting[json.RawMessage]{"list[ContentPart]", convert(listOf(asPart), func([]part) json.RawMessage { return raw })},
+	)(raw)
 }
 
-type chatChoice struct {
-	Index        int         `json:"index"`
-	Message      chatMessage `json:"message"`
-	Logprobs     *struct{}   `json:"logprobs"`
-	FinishReason string      `json:"finish_reason"`
-	MatchedStop  any         `json:"matched_stop"`
-}
-
-type chatMessage struct {
-	Role      string  `json:"role"`
-	Content   string  `json:"content"`
-	Reasoning *string `json:"reasoning_content"`
-	ToolCalls []any   `json:"tool_calls"`
-}
-
-type textChoice struct {
-	Index        int       `json:"index"`
-	Text         string    `json:"text"`
-	Logprobs     *struct{} `json:"logprobs"`
-	FinishReason string    `json:"finish_reason"`
-	MatchedStop  any       `json:"matched_stop"`
-}
-
-func (req *request) openAIAnswer(chat bool, echo []string) *openAIAnswer {
-	a := &openAIAnswer{ID: req.id, Object: "text_completion", Created: req.created, Model: req.model,
-		Usage: req.usage(req.completion()), Metadata: map[string]string{"weight_version": req.weights}, Ext: req.ext()}
-	if chat {
-		a.Object = "chat.completion"
+func asPastCall(raw json.RawMessage) (c pastCall, _ []complaint) {
+	raw, bad := asObject(raw)
+	if bad != nil {
+		return c, bad
 	}
-	for _, s := range req.seqs {
-		n, how := s.progress()
-		text, reason, matched := s.text(n), s.reason(how), s.matched(how)
-		if chat {
-			a.Choices = append(a.Choices, chatChoice{Index: s.index, Message: chatMessage{Role: "assistant", Content: text},
-				FinishReason: reason, MatchedStop: matched})
-			continue
-		}
-		if echo != nil {
-			text = echo[s.index/req.n] + text
-		}
-		a.Choices = append(a.Choices, textChoice{Index: s.index, Text: text, FinishReason: reason, MatchedStop: matched})
+	f := readFields(raw)
+	if inner := must(f, "function", asObject); inner != nil {
+		g := readFields(inner)
+		set(g, "name", asText, &c.name)
+		set(g, "arguments", convert(asAny, arguments), &c.arguments)
 	}
-	return a
-}
-
-// openAIEvents writes the chunks of both OpenAI routes. They are put together by hand from parts encoded
-// once: a chunk a token for every stream is what an engine's HTTP side mostly does.
-type openAIEvents struct {
-	req  *request
-	chat bool
-	echo []string
-	head []byte // up to the choices
-}
-
-func newOpenAIEvents(req *request, chat bool, echo []string) *openAIEvents {
-	object := "text_completion"
-	if chat {
-		object = "chat.completion.chunk"
-	}
-	head := append([]byte(`data: {"id":`), appendJSON(nil, req.id)...)
-	head = append(head, `,"object":"`+object+`","created":`...)
-	head = strconv.AppendInt(head, req.created, 10)
-	head = append(appendJSON(append(head, `,"model":`...), req.model), `,"choices":[`...)
-	return &openAIEvents{req: req, chat: chat, echo: echo, head: head}
-}
-
-func (o *openAIEvents) chunk(b []byte, s *sequence, n int, how Ending) []byte {
-	text := s.text(n)[len(s.text(s.sent)):]
-	if !o.chat {
-		return o.textChunk(b, s, text, n, how)
-	}
-	if s.sent == 0 {
-		b = o.delta(b, s, `"assistant"`, `""`, n, Unended)
-	}
-	if text != "" {
-		b = o.delta(b, s, "null", string(appendText(nil, text)), n, Unended)
-	}
-	if how != Unended {
-		b = o.delta(b, s, "null", "null", n, how)
-	}
-	return b
-}
-
-func (o *openAIEvents) delta(b []byte, s *sequence, role, content string, n int, how Ending) []byte {
-	b = append(append(b, o.head...), `{"index":`...)
-	b = strconv.AppendInt(b, int64(s.index), 10)
-	b = append(b, `,"delta":{"role":`+role+`,"content":`+content+`,"reasoning_content":null,"tool_calls":null}`...)
-	return o.close(b, s, n, how)
-}
-
-func (o *openAIEvents) textChunk(b []byte, s *sequence, text string, n int, how Ending) []byte {
-	b = append(append(b, o.head...), `{"index":`...)
-	b = strconv.AppendInt(b, int64(s.index), 10)
-	b = append(b, `,"text":`...)
-	if s.sent == 0 && o.echo != nil {
-		b = appendJSON(b, o.echo[s.index/o.req.n]+text)
-	} else {
-		b = appendText(b, text)
-	}
-	return o.close(b, s, n, how)
-}
-
-// close ends a choice and its chunk.
-func (o *openAIEvents) close(b []byte, s *sequence, n int, how Ending) []byte {
-	b = append(b, `,"logprobs":null,"finish_reason":`...)
-	if how == Unended {
-		b = append(b, `null,"matched_stop":null}],"usage":`...)
-	} else {
-		b = append(b, `"`+s.reason(how)+`","matched_stop":`...)
-		b = append(appendJSON(b, s.matched(how)), `}],"usage":`...)
-	}
-	if o.req.stream.ContinuousUsageStats {
-		b = appendJSON(b, o.req.newUsage(s.job.Prompt, s.job.Cached, n))
-	} else {
-		b = append(b, "null"...)
-	}
-	return append(b, "}\n\n"...)
-}
-
-func (o *openAIEvents) tail(b []byte) []byte {
-	if ext := o.req.ext(); ext != nil {
-		b = append(append(b, o.head...), `],"usage":null,"sglext":`...)
-		b = append(appendJSON(b, ext), "}\n\n"...)
-	}
-	if o.req.stream.IncludeUsage {
-		b = append(append(b, o.head...), `],"usage":`...)
-		b = append(appendJSON(b, o.req.usage(o.req.completion())), "}\n\n"...)
-	}
-	return b
+	return c, f.complaints
 }

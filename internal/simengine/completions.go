@@ -1,82 +1,66 @@
 package simengine
 
-import (
-	"encoding/json"
-	"net/http"
-)
+import "net/http"
 
-type completionBody struct {
-	common
-	openAISampling
-	Prompt json.RawMessage `json:"prompt"` // text, ids, or a list of either
-	Echo   bool            `json:"echo"`
-}
+// completionLimit is the default of max_tokens.
+const completionLimit = 16
 
-func (e *Engine) completions(w http.ResponseWriter, r *http.Request, raw []byte) {
-	var body completionBody
-	var echo []string
-	req, err := func() (*request, error) {
-		if err := decode(raw, &body); err != nil {
-			return nil, err
-		}
-		if err := e.checkModel(body.Model); err != nil {
-			return nil, err
-		}
-		s, err := body.sampling()
-		if err != nil {
-			return nil, err
-		}
-		prompts, texts, err := e.parsePrompts(body.Prompt)
-		if err != nil {
-			return nil, err
-		}
-		if body.Echo {
-			echo = texts
-		}
-		return e.newRequest(&body.common, s, prompts)
-	}()
-	e.answerOpenAI(w, r, req, err, body.Stream, false, echo)
-}
-
-// parsePrompts takes a text, a list of texts, a list of ids or a list of such lists. The texts are empty
-// for prompts of ids, whose text is unknown.
-func (e *Engine) parsePrompts(raw json.RawMessage) (prompts [][]int32, texts []string, err error) {
-	var text string
-	var ids []int64
-	var lists [][]int64
+func (e *Engine) completions(w http.ResponseWriter, r *http.Request, f *fields) {
+	d := openAI{e: e}
+	p := must(f, "prompt", asPrompts)
+	a := readOpenAI(f)
+	s := openAISampling(f, false)
+	limit := completionLimit
+	if may(f, "max_tokens", asInt, &limit); limit <= 0 {
+		f.complaints = append(f.complaints, complaint{"value_error", []string{"'max_tokens'"}, "Value error, max_tokens must be positive", f.values["max_tokens"]})
+	}
+	s.limit = &limit
+	may(f, "echo", asBool, &d.echo)
+	if a.logprobs = maybe(f, "logprobs", asInt); a.logprobs != nil {
+		a.logprobs = new(max(*a.logprobs, 0))
+	}
+	if text := maybe(f, "json_schema", asText); text != nil {
+		s.schema, s.grammars = []byte(*text), s.grammars+1
+	}
+	format, schema := readFormat(f, "response_format")
+	err := f.err()
+	if err == nil {
+		err = a.headerRank(r)
+	}
+	empty := true
+	for _, one := range p.all {
+		empty = empty && len(one.tokens) == 0
+	}
 	switch {
-	case len(raw) == 0 || string(raw) == "null":
-		return nil, nil, badf("prompt is missing.")
-	case json.Unmarshal(raw, &text) == nil:
-		texts = []string{text}
-	case json.Unmarshal(raw, &texts) == nil:
-	case json.Unmarshal(raw, &ids) == nil:
-		lists = [][]int64{ids}
-	case json.Unmarshal(raw, &lists) == nil:
-	default:
-		return nil, nil, badf("prompt must be text, token ids, or a list of either.")
+	case err != nil:
+	case empty:
+		err = refusef("Prompt cannot be empty")
+	case format == "json_schema" && schema == nil:
+		err = &refusedError{"schema_ is required for json_schema response format request.", "BadRequest", http.StatusBadRequest}
+	case format == "json_schema":
+		s.schema, s.grammars = schema, s.grammars+1
+	case format == "json_object":
+		s.schema, s.grammars = openObject, s.grammars+1
+	case s.n == 0:
+		err = &refusedError{"range() arg 3 must not be zero", "BadRequest", http.StatusBadRequest}
 	}
-	if len(texts) == 0 && len(lists) == 0 {
-		return nil, nil, badf("prompt is empty.")
+	if err != nil {
+		d.refuse(w, r, err)
+		return
 	}
-	if lists != nil {
-		texts = make([]string, len(lists))
-		for _, list := range lists {
-			prompt, err := e.checkIDs(list)
-			if err != nil {
-				return nil, nil, err
-			}
-			prompts = append(prompts, prompt)
-		}
-	} else {
-		for _, text := range texts {
-			prompts = append(prompts, appendTokens(nil, text))
-		}
+	s.n = max(s.n, 1)
+	if name := e.adapterOf(a.model); name != "" {
+		a.lora = new(oneName(name))
 	}
-	for _, prompt := range prompts {
-		if len(prompt) == 0 {
-			return nil, nil, badf("prompt is empty.")
-		}
+	e.serve(w, r, d, e.newRequest(a, p, s))
+}
+
+// echo is a prompt's text.
+func (e *Engine) echo(p prompt) string {
+	if p.text != "" {
+		return p.text
 	}
-	return prompts, texts, nil
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pieces.text(e.voice, p.tokens)
 }

@@ -49,12 +49,31 @@ type Config struct {
 	ImageTokens int
 	// MaxBody bounds a request's body in bytes. Default 64 MiB.
 	MaxBody int64
-	// GoneAfter is how long after its client left a request that does not stream is still computed; one
-	// that streams ends at once. Default 2s; negative: not at all.
-	GoneAfter time.Duration
-	// Poison lets a token id outside the vocabulary kill the engine, as it does a real one. Otherwise it
-	// is answered with 400.
+	// GoneCheck is how often, counted from its start, the engine looks whether the client of a request that
+	// does not stream is still there; one that streams ends at once. Default 4s, as a real one's.
+	GoneCheck time.Duration
+	// GeneratingHealth makes /health generate a token, as a real engine does unless it is told not to: it
+	// takes a second then, and fails after 20 while the engine is paused.
+	GeneratingHealth bool
+	// Poison lets some requests kill the engine, as they do a real one: a token id outside the vocabulary, an
+	// empty prompt, a list of adapters for one prompt, generation on an embedding model. Otherwise they are
+	// answered with 400.
 	Poison bool
+	// DP is the number of data-parallel ranks, each with a cache, a capacity and bounds of its own. Default 1.
+	DP int
+	// LoRA lets requests name adapters and clients load them. Adapters are loaded from the start.
+	LoRA     bool
+	Adapters []Adapter
+	// MaxLoadedAdapters bounds the adapters loaded at once. Default 64.
+	MaxLoadedAdapters int
+	// ResponseStore keeps the answers of /v1/responses for retrieval, continuation and background requests;
+	// MaxResponses bounds them, and the oldest goes. Default 1024.
+	ResponseStore bool
+	MaxResponses  int
+	// Embedding makes the model one that embeds instead of generating.
+	Embedding bool
+	// Audio makes the model one that transcribes audio.
+	Audio bool
 	// Faults serves POST /_fault, with which any client can make the engine misbehave.
 	Faults bool
 	// Log receives one line per change of the engine's state, and per request at debug level. Prompts
@@ -78,7 +97,10 @@ func (c Config) withDefaults() Config {
 	c.DefaultTokens = cmp.Or(c.DefaultTokens, 128)
 	c.ImageTokens = cmp.Or(c.ImageTokens, 256)
 	c.MaxBody = cmp.Or(c.MaxBody, 64<<20)
-	c.GoneAfter = cmp.Or(c.GoneAfter, 2*time.Second)
+	c.GoneCheck = cmp.Or(c.GoneCheck, 4*time.Second)
+	c.DP = cmp.Or(c.DP, 1)
+	c.MaxLoadedAdapters = cmp.Or(c.MaxLoadedAdapters, 64)
+	c.MaxResponses = cmp.Or(c.MaxResponses, 1024)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	return c
 }
@@ -106,6 +128,7 @@ func (c Config) check() error {
 		{"capacity", c.Capacity, 64}, {"context length", c.ContextLength, 16}, {"page size", c.PageSize, 1},
 		{"max running", c.MaxRunning, 1}, {"max queued", c.MaxQueued, 0}, {"chunked prefill", c.ChunkedPrefill, 1},
 		{"max prefill", c.MaxPrefill, 1}, {"default tokens", c.DefaultTokens, 1}, {"image tokens", c.ImageTokens, 1},
+		{"loaded adapters", c.MaxLoadedAdapters, 1}, {"responses", c.MaxResponses, 1},
 	} {
 		if f.value < f.at || f.value > most {
 			errs = append(errs, fmt.Errorf("%s %d is not in %d to %d", f.name, f.value, f.at, most))
@@ -114,11 +137,23 @@ func (c Config) check() error {
 	if c.PageSize > min(c.Capacity, c.ChunkedPrefill) {
 		errs = append(errs, fmt.Errorf("page size %d exceeds the capacity or the prefill chunk", c.PageSize))
 	}
+	if c.DP < 1 || c.DP > maxRanks {
+		errs = append(errs, fmt.Errorf("%d ranks are not in 1 to %d", c.DP, maxRanks))
+	}
+	if len(c.Adapters) > 0 && !c.LoRA || len(c.Adapters) > c.MaxLoadedAdapters {
+		errs = append(errs, fmt.Errorf("%d adapters to load, but LoRA is off or fewer may be loaded", len(c.Adapters)))
+	}
+	if c.GoneCheck < 0 {
+		errs = append(errs, fmt.Errorf("look for gone clients every %v", c.GoneCheck))
+	}
 	if c.MaxBody < 1 {
 		errs = append(errs, fmt.Errorf("max body %d is not positive", c.MaxBody))
 	}
 	return errors.Join(errs...)
 }
+
+// maxRanks bounds Config.DP.
+const maxRanks = 64
 
 func (c Config) core() CoreConfig {
 	p, _ := LookupProfile(c.Profile)

@@ -2,7 +2,6 @@ package simengine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -10,59 +9,58 @@ import (
 	"time"
 )
 
-// controlBody reads the JSON object of a control route into v and answers for itself when it cannot.
-func (e *Engine) controlBody(w http.ResponseWriter, r *http.Request, v any) bool {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-	if err == nil {
-		err = json.Unmarshal(raw, v)
-	}
-	if err != nil {
-		writeFlat(w, failure{message: err.Error(), kind: "Bad Request", status: http.StatusBadRequest})
-		return false
-	}
-	return true
+// writePlain answers a text without saying that it is one.
+func writePlain(w http.ResponseWriter, status int, text string) {
+	w.Header()["Content-Type"] = nil
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, text) // a client that is gone reads nothing
 }
 
 func (e *Engine) abortRequest(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		RID      string `json:"rid"`
-		AbortAll bool   `json:"abort_all"`
-	}
-	if !e.controlBody(w, r, &body) {
+	f, ok := e.controlBody(w, r)
+	if !ok {
 		return
 	}
-	if body.AbortAll {
+	rid, all := "", false
+	may(f, "rid", asText, &rid)
+	may(f, "abort_all", asBool, &all)
+	if err := f.err(); err != nil {
+		refuseFlat(w, r, err)
+		return
+	}
+	if all {
 		e.AbortAll()
 	} else {
-		e.Abort(body.RID)
+		e.Abort(rid)
 	}
-	w.WriteHeader(http.StatusOK)
+	writePlain(w, http.StatusOK, "")
 }
 
-// flushCache answers 200 when the cache is empty, 400 when requests are live and stay so for ?timeout=
+// flushCache answers 200 when the cache is empty, 400 when requests run and go on doing so for ?timeout=
 // seconds.
 func (e *Engine) flushCache(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
-	if seconds, err := strconv.ParseFloat(r.FormValue("timeout"), 64); err == nil && seconds > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(min(seconds, 3600)*float64(time.Second)))
-		defer cancel()
-	} else {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		cancel()
-	}
-	for !e.Flush() {
-		if !e.awaitIdle(ctx) {
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = io.WriteString(w, "Flush cache failed: requests are running or waiting.\n")
+	seconds := 0.0
+	if text := r.URL.Query().Get("timeout"); text != "" {
+		var err error
+		if seconds, err = strconv.ParseFloat(text, 64); err != nil {
+			refuseFlat(w, r, invalid("float_parsing", "Input should be a valid number, unable to parse string as a number",
+				appendJSON(nil, text), "'query'", "'timeout'"))
 			return
 		}
 	}
-	_, _ = io.WriteString(w, "Cache flushed.\n")
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(min(max(seconds, 0), 3600)*float64(time.Second)))
+	defer cancel()
+	for !e.Flush() {
+		if !e.awaitIdle(ctx) {
+			writePlain(w, http.StatusBadRequest, "Flush cache failed.\n")
+			return
+		}
+	}
+	writePlain(w, http.StatusOK, "Cache flushed.\nPlease check backend logs for more details. "+
+		"(When there are running or waiting requests, the operation will not be performed.)\n")
 }
 
-// awaitIdle waits until nothing is live; false when ctx ends first.
+// awaitIdle waits until no request is past the gate; false when ctx ends first.
 func (e *Engine) awaitIdle(ctx context.Context) bool {
 	e.mu.Lock()
 	idle := e.whenIdle()
@@ -80,105 +78,128 @@ func (e *Engine) awaitIdle(ctx context.Context) bool {
 	}
 }
 
-// pauseGeneration stops the engine between two steps: "abort" ends all requests, "retract" gives up their
-// memory and computes them again later, "in_place" only freezes them.
+// pauseGeneration holds new requests back and stops the running ones between two steps: "abort" ends them,
+// "retract" gives up their memory and computes them again later, "in_place" only freezes them.
 func (e *Engine) pauseGeneration(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		Mode string `json:"mode"`
-	}
-	if !e.controlBody(w, r, &body) {
+	f, ok := e.controlBody(w, r)
+	if !ok {
 		return
 	}
-	switch body.Mode {
-	case "":
-		body.Mode = "abort"
-	case "abort", "retract", "in_place":
-	default:
-		writeFlat(w, explain(badf("unknown mode %q: abort, retract or in_place", body.Mode)))
+	mode := "abort"
+	may(f, "mode", asChoice("abort", "retract", "in_place"), &mode)
+	if err := f.err(); err != nil {
+		refuseFlat(w, r, err)
 		return
 	}
-	if body.Mode == "abort" {
+	e.mu.Lock()
+	e.pausedBy = mode
+	for _, k := range e.ranks {
+		if mode != "abort" {
+			k.core.Pause(mode == "retract")
+		}
+	}
+	e.announce()
+	e.mu.Unlock()
+	if mode == "abort" {
 		e.AbortAll()
 	}
-	e.mu.Lock()
-	e.core.Pause(body.Mode == "retract")
-	e.pausedBy = body.Mode
-	e.announce()
-	e.mu.Unlock()
 	e.poke()
-	writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "message": "Generation paused."})
+	writeJSON(w, http.StatusOK, map[string]string{"message": "Generation paused successfully.", "status": "ok"})
 }
 
-func (e *Engine) continueGeneration(w http.ResponseWriter, _ *http.Request) {
-	e.mu.Lock()
-	e.core.Resume()
-	e.pausedBy = ""
-	e.announce()
-	e.mu.Unlock()
-	e.poke()
-	writeJSON(w, http.StatusOK, map[string]any{"status": "ok", "message": "Generation continued."})
-}
-
-type weightsBody struct {
-	ModelPath        string  `json:"model_path"`
-	WeightVersion    *string `json:"weight_version"`
-	AbortAllRequests bool    `json:"abort_all_requests"`
-	FlushCache       *bool   `json:"flush_cache"` // default true
-}
-
-// updateWeights holds new requests back, waits for the running ones, and takes on the new path as the
-// model's name. The label changes only when the body has one; the cache stays only when the body says so.
-func (e *Engine) updateWeights(w http.ResponseWriter, r *http.Request) {
-	var body weightsBody
-	if !e.controlBody(w, r, &body) {
+func (e *Engine) continueGeneration(w http.ResponseWriter, r *http.Request) {
+	if _, ok := e.controlBody(w, r); !ok {
 		return
 	}
-	err := e.UpdateWeights(r.Context(), body.ModelPath, body.WeightVersion, body.AbortAllRequests,
-		body.FlushCache == nil || *body.FlushCache)
+	e.mu.Lock()
+	e.resume()
+	e.announce()
+	e.mu.Unlock()
+	e.poke()
+	writeJSON(w, http.StatusOK, map[string]string{"message": "Generation continued successfully.", "status": "ok"})
+}
+
+func (e *Engine) resume() {
+	e.pausedBy = ""
+	for _, k := range e.ranks {
+		k.core.Resume()
+	}
+}
+
+// updateWeights takes on the new path as the model's name. The label changes only when the body has one; the
+// cache stays only when the body says so.
+func (e *Engine) updateWeights(w http.ResponseWriter, r *http.Request) {
+	f, ok := e.controlBody(w, r)
+	if !ok {
+		return
+	}
+	path := must(f, "model_path", asText)
+	version := maybe(f, "weight_version", asText)
+	abort, flush := false, true
+	may(f, "abort_all_requests", asBool, &abort)
+	may(f, "flush_cache", asBool, &flush)
+	if err := f.err(); err != nil {
+		refuseFlat(w, r, err)
+		return
+	}
+	err := e.UpdateWeights(r.Context(), path, version, abort, flush)
 	status, message := http.StatusOK, "Succeeded to update model weights."
-	if err != nil {
+	switch {
+	case err != nil:
 		status, message = http.StatusBadRequest, err.Error()
+	case version != nil:
+		message += " Weight version updated to " + *version + "."
 	}
 	writeJSON(w, status, map[string]any{"success": err == nil, "message": message, "num_paused_requests": 0})
 }
 
-var errUpdating = errors.New("simengine: another update of the weights is under way")
+var (
+	errUpdating   = errors.New("simengine: another update of the weights is under way")
+	errNotFlushed = errors.New("Weights were updated, but the cache was not flushed because requests are still running or queued. " +
+		"Retract or finish them, then call /flush_cache.")
+)
 
-// UpdateWeights pretends to load a checkpoint. It fails on an empty path, when another update is under
-// way, or when ctx ends before the running requests have.
+// UpdateWeights pretends to load a checkpoint. It holds new requests back and waits for the running ones,
+// unless the engine is paused. It fails on an empty path, when another update is under way, when ctx ends
+// before the running requests have, or when the cache cannot be flushed.
 func (e *Engine) UpdateWeights(ctx context.Context, path string, version *string, abort, flush bool) error {
 	if path == "" {
-		return badf("model_path is empty")
+		return valuef("model_path is empty")
 	}
 	e.mu.Lock()
-	if e.hold != nil {
+	if e.updating {
 		e.mu.Unlock()
 		return errUpdating
 	}
-	hold := make(chan struct{})
-	e.hold = hold
+	e.updating = true
+	paused := e.pausedBy != ""
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
-		e.hold = nil
+		e.updating = false
+		e.announce()
 		e.mu.Unlock()
-		close(hold)
 	}()
 	if abort {
 		e.AbortAll()
 	}
-	if !e.awaitIdle(ctx) {
+	if !paused && !e.awaitIdle(ctx) {
 		return ctx.Err()
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if flush {
-		e.core.Flush()
-	}
 	e.model = path
 	if version != nil {
 		e.weights = *version
 	}
-	e.log.Info("engine has new weights", "model", e.model, "version", e.weights, "flushed", flush)
+	e.log.Info("engine has new weights", "model", e.model, "version", e.weights, "flush", flush)
+	if flush && !e.flush() {
+		return errNotFlushed
+	}
 	return nil
+}
+
+// profile answers as if a profiler were started or stopped.
+func profile(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { writePlain(w, http.StatusOK, text) }
 }

@@ -268,12 +268,21 @@ func (c *Core) Resume() { c.paused, c.yield = false, false }
 // Slow stretches every step that begins from now on by the factor; 1 or less undoes it.
 func (c *Core) Slow(factor float64) { c.slow = max(factor, 1) }
 
-// Flush empties the cache; it refuses while any job is in the engine.
+// CanFlush says whether Flush would: not while a job is admitted, nor, unless the Core is paused, while one
+// waits.
+func (c *Core) CanFlush() bool {
+	return c.active() == 0 && (c.paused || len(c.waiting) == 0)
+}
+
+// Flush empties the cache if it can.
 func (c *Core) Flush() bool {
-	if len(c.waiting) > 0 || c.active() > 0 {
+	if !c.CanFlush() {
 		return false
 	}
 	c.cache.flush()
+	for _, j := range c.waiting {
+		j.node, j.shared = nil, 0
+	}
 	return true
 }
 

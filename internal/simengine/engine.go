@@ -5,8 +5,9 @@
 // and step times fitted to published measurements ([Profile]). It runs in whatever time its caller keeps.
 // An [Engine] runs a Core in real time (or faster, [Config].Speed) and answers HTTP: its own chat template
 // and pseudo-tokeniser turn requests into tokens, and a model that is a function of all tokens before the
-// next one turns them into answers. The package knows nothing of routers or their digests, so what a router
-// believes about its cache can be wrong, as with a real engine.
+// next one turns them into answers. Data-parallel ranks are Cores of their own behind one handler. Routes,
+// refusals and reports are those of SGLang 0.5.23, as seen on a real one. The package knows nothing of
+// routers or their digests, so what a router believes about its cache can be wrong, as with a real engine.
 //
 // # Guarantees
 //
@@ -35,28 +36,36 @@ import (
 // An Engine is one simulated worker behind HTTP. Make it with New, serve its Handler, and Run it.
 type Engine struct {
 	cfg     Config
+	told    Config // without the defaults
 	profile Profile
 	voice   *voice
 	log     *slog.Logger
-	origin  time.Time     // engine time zero
-	wake    chan struct{} // holds one token when Run should look again
+	origin  time.Time      // engine time zero
+	wake    chan struct{}  // holds one token when Run should look again
+	tasks   sync.WaitGroup // requests that nobody waits for
 
-	mu       sync.Mutex // guards everything below
-	core     *Core
-	live     map[string][]*sequence // by rid
-	liveSeqs int
-	state    state
-	fault    Fault
-	changed  chan struct{} // closed and replaced when the fault or the state changes
-	idle     chan struct{} // closed when nothing is live; nil while nobody waits for that
-	hold     chan struct{} // new requests wait for it to close, if not nil
-	hangs    time.Time     // a crashed engine accepts connections and hangs until then
-	pausedBy string        // the mode of /pause_generation, "" when not paused
-	model    string        // changes with the weights
-	weights  string        // weight version
-	random   *rand.Rand
-	measures measures
-	dying    atomic.Bool // the fault is "die": read without mu on every write
+	mu        sync.Mutex // guards everything below
+	ranks     []*rank    // the slice itself never changes
+	turns     int        // the next rank's turn
+	live      map[string]*sequence
+	inside    int // requests past the gate
+	state     state
+	fault     Fault
+	changed   chan struct{} // closed and replaced when the fault, the state, a pause or an update changes
+	idle      chan struct{} // closed when no request is inside; nil while nobody waits for that
+	updating  bool          // new requests wait at the gate
+	hangs     time.Time     // a crashed engine accepts connections and hangs until then
+	pausedBy  string        // the mode of /pause_generation, "" when not paused
+	unhealthy bool          // the last generating health check failed
+	lastSign  time.Duration // engine time of the last token
+	model     string        // changes with the weights
+	weights   string        // weight version
+	adapters  *adapters
+	responses *responses
+	pieces    pieces
+	random    *rand.Rand
+	measures  measures
+	dying     atomic.Bool // the fault is "die": read without mu on every write
 }
 
 type state uint8
@@ -76,14 +85,18 @@ const (
 
 // New returns an engine with an empty cache. The error joins everything that is wrong with cfg.
 func New(cfg Config) (*Engine, error) {
+	told := cfg
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("simengine: %w", err)
 	}
 	e := &Engine{
-		cfg: cfg, voice: newVoice(), log: cfg.Log, origin: time.Now(), wake: make(chan struct{}, 1),
-		core: NewCore(cfg.core()), live: map[string][]*sequence{}, changed: make(chan struct{}),
-		model: cfg.Model, weights: "default", random: rand.New(rand.NewPCG(cfg.Seed, 0)),
+		cfg: cfg, told: told, voice: newVoice(), log: cfg.Log, origin: time.Now(), wake: make(chan struct{}, 1),
+		live: map[string]*sequence{}, changed: make(chan struct{}), adapters: newAdapters(cfg.Adapters),
+		responses: newResponses(cfg.MaxResponses), model: cfg.Model, weights: "default", random: rand.New(rand.NewPCG(cfg.Seed, 0)),
+	}
+	for i := range cfg.DP {
+		e.ranks = append(e.ranks, &rank{index: i, core: NewCore(cfg.core()), sessions: map[string]*session{}})
 	}
 	e.profile, _ = LookupProfile(cfg.Profile)
 	return e, nil
@@ -106,7 +119,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.setState(serving)
 	e.mu.Unlock()
-	defer e.stop()
+	defer func() {
+		e.stop()
+		e.tasks.Wait()
+	}()
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -132,28 +148,31 @@ func (e *Engine) Run(ctx context.Context) error {
 	return nil
 }
 
-// turn advances the core if it is due and returns the real time until it is due again; false when it waits
-// for something from outside.
-func (e *Engine) turn() (time.Duration, bool) {
+// turn advances the cores that are due and returns the real time until the next is; false when all wait for
+// something from outside.
+func (e *Engine) turn() (soonest time.Duration, any bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	due, ok := e.core.Due()
-	if !ok {
-		return 0, false
+	for _, k := range e.ranks {
+		due, ok := k.core.Due()
+		if !ok {
+			continue
+		}
+		if now := e.now(); e.real(due-now) <= stepSlack {
+			at := due
+			if e.real(now-due) > maxLag {
+				at = now
+			}
+			e.publish(k.core.Advance(at))
+			if due, ok = k.core.Due(); !ok {
+				continue
+			}
+		}
+		if wait := e.real(due - e.now()); !any || wait < soonest {
+			soonest, any = wait, true
+		}
 	}
-	now := e.now()
-	if wait := e.real(due - now); wait > stepSlack {
-		return wait, true
-	}
-	at := due
-	if e.real(now-due) > maxLag {
-		at = now
-	}
-	e.publish(e.core.Advance(at))
-	if due, ok = e.core.Due(); !ok {
-		return 0, false
-	}
-	return e.real(due - e.now()), true
+	return soonest, any
 }
 
 // now is the engine time; real turns a span of it into real time.
@@ -172,11 +191,12 @@ func (e *Engine) poke() {
 	}
 }
 
-// Cached is how many tokens of a prompt with these tokens the cache holds now. See Tokens and ChatTokens.
+// Cached is how many tokens of a prompt with these tokens the first rank's cache holds now. See Tokens and
+// ChatTokens.
 func (e *Engine) Cached(tokens []int32) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.core.Cached("", tokens)
+	return e.ranks[0].core.Cached("", tokens)
 }
 
 // Tokens returns the tokens of a plain prompt.
@@ -184,16 +204,35 @@ func (e *Engine) Tokens(text string) []int32 { return appendTokens(nil, text) }
 
 // ChatTokens returns the prompt tokens of a chat request's JSON body.
 func (e *Engine) ChatTokens(body []byte) ([]int32, error) {
-	var b chatBody
-	if err := decode(body, &b); err != nil {
+	if !isSchema(body) {
+		return nil, errors.New("simengine: chat body is no object")
+	}
+	b, err := readChat(readFields(body))
+	if err == nil {
+		err = b.check(&e.told)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("simengine: chat body: %w", err)
 	}
-	return e.chatPrompt(&b)
+	return e.chatPrompt(b).tokens, nil
 }
 
-// Flush empties the cache and says whether it did: it does not while requests are live.
+// Flush empties the caches and says whether it did: it does not while requests run, nor, unless the engine is
+// paused, while any wait.
 func (e *Engine) Flush() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.core.Flush()
+	return e.flush()
+}
+
+func (e *Engine) flush() bool {
+	for _, k := range e.ranks {
+		if !k.core.CanFlush() {
+			return false
+		}
+	}
+	for _, k := range e.ranks {
+		k.core.Flush()
+	}
+	return true
 }

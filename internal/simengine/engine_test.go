@@ -48,6 +48,13 @@ func start(t testing.TB, cfg simengine.Config) *rig {
 	return &rig{e, t, srv.URL}
 }
 
+// post is a request for a handler without a server.
+func post(path, body string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	return r
+}
+
 func (r *rig) send(path, body string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, r.url+path, strings.NewReader(body))
 	if err != nil {
@@ -59,28 +66,33 @@ func (r *rig) send(path, body string) (*http.Response, error) {
 
 func (r *rig) post(path, body string) (int, string) {
 	r.t.Helper()
-	res, err := r.send(path, body)
+	req, err := http.NewRequest(http.MethodPost, r.url+path, strings.NewReader(body))
 	if err != nil {
-		r.t.Fatalf("POST %s: %v", path, err)
+		r.t.Fatal(err)
 	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		r.t.Fatalf("POST %s: %v", path, err)
-	}
-	return res.StatusCode, string(raw)
+	req.Header.Set("Content-Type", "application/json")
+	return r.do(req)
 }
 
 func (r *rig) get(path string) (int, string) {
 	r.t.Helper()
-	res, err := http.Get(r.url + path)
+	req, err := http.NewRequest(http.MethodGet, r.url+path, nil)
 	if err != nil {
-		r.t.Fatalf("GET %s: %v", path, err)
+		r.t.Fatal(err)
+	}
+	return r.do(req)
+}
+
+func (r *rig) do(req *http.Request) (int, string) {
+	r.t.Helper()
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
-		r.t.Fatalf("GET %s: %v", path, err)
+		r.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
 	return res.StatusCode, string(raw)
 }
@@ -320,7 +332,7 @@ func TestRunKeepsEngineTime(t *testing.T) {
 			body := `{"input_ids":[` + strings.Repeat("300,", 999) + `300],"sampling_params":{"max_new_tokens":100}}`
 			begin := time.Now()
 			w := httptest.NewRecorder()
-			e.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/generate", strings.NewReader(body)))
+			e.Handler().ServeHTTP(w, post("/generate", body))
 			if took := time.Since(begin); w.Code != 200 || (took-want).Abs() > 60*time.Microsecond {
 				t.Errorf("speed %v: %d after %v, want 200 after %v", speed, w.Code, took, want)
 			}
@@ -411,8 +423,7 @@ func ExampleEngine() {
 	done := make(chan error, 1)
 	go func() { done <- engine.Run(ctx) }()
 	w := httptest.NewRecorder()
-	engine.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/generate",
-		strings.NewReader(`{"text":"Say something","sampling_params":{"max_new_tokens":4,"temperature":0}}`)))
+	engine.Handler().ServeHTTP(w, post("/generate", `{"text":"Say something","sampling_params":{"max_new_tokens":4,"temperature":0}}`))
 	var answer struct{ Text string }
 	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
 		fmt.Println(err)

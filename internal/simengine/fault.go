@@ -2,9 +2,11 @@ package simengine
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -57,7 +59,9 @@ func (e *Engine) SetFault(f Fault) error {
 
 func (e *Engine) setFault(f Fault) {
 	e.fault = f
-	e.core.Slow(f.Factor)
+	for _, k := range e.ranks {
+		k.core.Slow(f.Factor)
+	}
 	e.dying.Store(f.Mode == "die")
 	e.announce()
 }
@@ -90,17 +94,18 @@ func (e *Engine) Restart() {
 		return
 	}
 	e.drop()
-	e.core.Resume()
-	e.pausedBy = ""
-	e.model, e.weights = e.cfg.Model, "default"
+	e.resume()
+	e.unhealthy = false
+	e.model, e.weights, e.adapters = e.cfg.Model, "default", newAdapters(e.cfg.Adapters)
+	e.responses = newResponses(e.cfg.MaxResponses)
 	e.setFault(Fault{})
 	e.setState(serving)
 }
 
 // pass applies the state and the fault to a request that has just come in, and says whether it may go on.
 func (e *Engine) pass(w http.ResponseWriter, r *http.Request) bool {
-	inference := r.Method != http.MethodGet &&
-		(strings.HasPrefix(r.URL.Path, "/v1/") || r.URL.Path == "/generate")
+	inference := r.Method != http.MethodGet && (strings.HasPrefix(r.URL.Path, "/v1/") ||
+		slices.Contains([]string{"/generate", "/encode", "/classify"}, r.URL.Path))
 	for {
 		e.mu.Lock()
 		state, f, changed, hang := e.state, e.fault, e.changed, time.Until(e.hangs)
@@ -128,7 +133,7 @@ func (e *Engine) pass(w http.ResponseWriter, r *http.Request) bool {
 			e.spend()
 			e.mu.Unlock()
 			e.discard(w, r)
-			writeFlat(w, failure{message: "injected fault", kind: "InternalServerError", status: f.Status})
+			writeFlat(w, "injected fault", "InternalServerError", f.Status)
 			return false
 		}
 		e.mu.Unlock()
@@ -207,7 +212,7 @@ func (e *Engine) postFault(w http.ResponseWriter, r *http.Request) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<16))
 	var f Fault
 	if err == nil {
-		err = decode(raw, &f)
+		err = json.Unmarshal(raw, &f)
 	}
 	if err == nil {
 		switch f.Mode {
@@ -220,7 +225,7 @@ func (e *Engine) postFault(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err != nil {
-		writeFlat(w, explain(badf("%v", err)))
+		writeFlat(w, err.Error(), "BadRequestError", http.StatusBadRequest)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"mode": f.Mode})

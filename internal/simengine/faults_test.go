@@ -57,7 +57,7 @@ func TestAbortByPrefixOfALiveRID(t *testing.T) {
 
 func TestDisconnectAborts(t *testing.T) {
 	for _, stream := range []string{"true", "false"} {
-		r := start(t, simengine.Config{GoneAfter: 20 * time.Millisecond})
+		r := start(t, simengine.Config{GoneCheck: 20 * time.Millisecond})
 		ctx, cancel := context.WithCancel(context.Background())
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/chat/completions", strings.NewReader(chatBody("hello", slow+`,"stream":`+stream)))
 		if err != nil {

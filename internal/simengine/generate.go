@@ -2,183 +2,150 @@ package simengine
 
 import (
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strconv"
 )
 
-type generateBody struct {
-	common
-	Text           json.RawMessage `json:"text"`      // a text or a list of them
-	InputIDs       json.RawMessage `json:"input_ids"` // ids or a list of lists; they win over the text
-	SamplingParams json.RawMessage `json:"sampling_params"`
+func (e *Engine) generate(w http.ResponseWriter, r *http.Request, f *fields) {
+	a, p, params, err := readGenerate(f)
+	if err != nil {
+		refuseNative(w, r, err)
+		return
+	}
+	e.serve(w, r, native{e}, e.newRequest(a, p, params...))
 }
 
-func (e *Engine) generate(w http.ResponseWriter, r *http.Request, raw []byte) {
-	var body generateBody
-	batch := false
-	req, err := func() (*request, error) {
-		if err := decode(raw, &body); err != nil {
-			return nil, err
+// readGenerate reads the body of /generate. What is wrong beyond its schema comes out when the request is
+// looked at, and waits in the ask until then.
+func readGenerate(f *fields) (a ask, p prompts, params []sampling, err error) {
+	a = readAsk(f)
+	texts := maybe(f, "text", oneOf(
+		fitting[prompts]{"str", convert(asText, onePrompt(textPrompt))},
+		fitting[prompts]{"list[str]", convert(listOf(asText), manyPrompts(textPrompt))}))
+	ids := maybe(f, "input_ids", asIDs)
+	one := func(raw json.RawMessage) []json.RawMessage { return []json.RawMessage{raw} }
+	rawParams := maybe(f, "sampling_params", oneOf(
+		fitting[[]json.RawMessage]{"list[dict[str,any]]", listOf(asObject)},
+		fitting[[]json.RawMessage]{"dict[str,any]", convert(asObject, one)}))
+	readLogprobs(f, &a)
+	sessionID := maybe(f, "session_id", asText)
+	session := maybe(f, "session_params", asObject)
+	may(f, "return_prompt_token_ids", asBool, &a.promptIDs)
+	if err = f.err(); err != nil {
+		return a, p, nil, err
+	}
+	if err = agree(f.values, bodyKinds); err != nil {
+		return a, p, nil, err
+	}
+	if rawParams == nil {
+		rawParams = &[]json.RawMessage{json.RawMessage("{}")}
+	}
+	for _, raw := range *rawParams {
+		object := readFields(raw).values
+		if err = agreeSampling(object); err != nil {
+			return a, p, nil, err
 		}
-		s, err := parseNative(body.SamplingParams)
-		if err != nil {
-			return nil, err
-		}
-		if s.limit == nil {
-			s.limit = new(nativeLimit)
-		}
-		input := body.InputIDs
-		if len(input) == 0 || string(input) == "null" {
-			input = body.Text
-		}
-		if len(input) == 0 || string(input) == "null" {
-			return nil, badf("Either text, input_ids or input_embeds should be provided.")
-		}
-		prompts, _, err := e.parsePrompts(input)
-		if err != nil {
-			return nil, err
-		}
-		batch = isBatch(input) || s.choices() > 1
-		return e.newRequest(&body.common, s, prompts)
-	}()
-	if err == nil {
-		err = e.start(r.Context(), req)
+		params = append(params, nativeSampling(object))
 	}
 	switch {
-	case r.Context().Err() != nil && err != nil:
-	case e.gone(w, err):
-	case err != nil:
-		writeGenerateError(w, err, body.Stream)
-	case body.Stream:
-		startStream(w)
-		e.stream(w, r, req, &nativeEvents{req, batch})
-	case !e.wait(r.Context(), req) || e.dies(req.completion()) > 0:
-		breakOff(w)
-	case batch:
-		all := make([]json.RawMessage, len(req.seqs))
-		for i, s := range req.seqs {
-			n, how := s.progress()
-			all[i] = (&nativeEvents{req, false}).object(nil, s, n, how)
-		}
-		writeJSON(w, http.StatusOK, all)
-	default:
-		n, how := req.seqs[0].progress()
-		writeJSON(w, http.StatusOK, json.RawMessage((&nativeEvents{req, false}).object(nil, req.seqs[0], n, how)))
+	case ids == nil && texts == nil:
+		a.fault = valuef("Either text, input_ids or input_embeds should be provided.")
+		return a, p, params, nil
+	case texts != nil:
+		p = *texts
 	}
-}
-
-// nativeLimit is SamplingParams' default of max_new_tokens.
-const nativeLimit = 128
-
-// isBatch says whether a text or input_ids field holds several prompts.
-func isBatch(raw json.RawMessage) bool {
-	var texts []string
-	var lists [][]int64
-	return json.Unmarshal(raw, &texts) == nil || json.Unmarshal(raw, &lists) == nil
-}
-
-// writeGenerateError chooses among the shapes that /generate has.
-func writeGenerateError(w http.ResponseWriter, err error, stream bool) {
-	f := explain(err)
-	unknown, isUnknown := errors.AsType[*unknownKey](err)
+	if ids != nil { // they win over the text
+		p = *ids
+	}
+	if session != nil {
+		a.session, a.fault = readSession(*session)
+	}
+	list := f.values["sampling_params"] != nil && f.values["sampling_params"][0] == '['
 	switch {
-	case isUnknown:
-		writeJSON(w, f.status, map[string]string{"error": unknown.Error()})
-	case f.status == http.StatusServiceUnavailable:
-		writeFlat(w, f)
-	case stream && f.context:
-		inStream(w, map[string]any{"error": map[string]any{"message": f.message, "type": "invalid_request_error",
-			"code": f.status, "retryable": false}})
-	case stream && f.pool:
-		inStream(w, map[string]any{"text": "", "output_ids": []int32{}, "meta_info": map[string]any{
-			"id": newRID(), "finish_reason": abortReason{"abort", f.message, &f.status, &f.kind}}})
-	default:
-		writeNested(w, f)
+	case a.fault != nil:
+	case ids != nil && a.session == nil && (len(p.all) == 0 || !p.batch && len(p.all[0].tokens) == 0):
+		a.fault = valuef("input_ids cannot be empty.")
+	case session != nil && sessionID != nil:
+		a.fault = valuef("session_id and session_params cannot both be set.")
+	case list && (!p.batch || len(params) != len(p.all)):
+		a.fault = &bugError{"sampling_params are a list that does not fit the prompts"}
+	}
+	for !list && len(params) < len(p.all) {
+		params = append(params, params[0])
+	}
+	return a, p, params, nil
+}
+
+// readLogprobs reads what /generate calls them.
+func readLogprobs(f *fields, a *ask) {
+	wanted, top := false, 0
+	if raw := f.values["return_logprob"]; !isNull(raw) && raw[0] != '[' {
+		may(f, "return_logprob", asBool, &wanted)
+	}
+	if raw := f.values["top_logprobs_num"]; !isNull(raw) && raw[0] != '[' {
+		may(f, "top_logprobs_num", asInt, &top)
+	}
+	may(f, "return_text_in_logprobs", asBool, &a.textAsked)
+	if wanted {
+		a.logprobs = new(max(top, 0))
 	}
 }
 
-type abortReason struct {
-	Type       string  `json:"type"`
-	Message    string  `json:"message"`
-	StatusCode *int    `json:"status_code"`
-	ErrType    *string `json:"err_type"`
+// asIDs reads token ids, or a list of such lists.
+func asIDs(raw json.RawMessage) (prompts, []complaint) {
+	var flat []int
+	var lists [][]int
+	switch {
+	case json.Unmarshal(raw, &flat) == nil:
+		return onePrompt(idPrompt)(flat), nil
+	case json.Unmarshal(raw, &lists) == nil:
+		return manyPrompts(idPrompt)(lists), nil
+	}
+	return prompts{}, wrong("value_error", "Value error, "+wrongIDs(raw), raw)
 }
 
-// metaInfo describes a sequence so far. Counts are pointers: one aborted while queued has none.
-type metaInfo struct {
-	ID               string       `json:"id"`
-	FinishReason     any          `json:"finish_reason"`
-	PromptTokens     *int         `json:"prompt_tokens,omitempty"`
-	WeightVersion    string       `json:"weight_version"`
-	Retractions      *int         `json:"num_retractions,omitempty"`
-	CompletionTokens *int         `json:"completion_tokens,omitempty"`
-	CachedTokens     *int         `json:"cached_tokens,omitempty"`
-	Details          *tierDetails `json:"cached_tokens_details"`
-	DPRank           *int         `json:"dp_rank"`
-	E2ELatency       *float64     `json:"e2e_latency,omitempty"`
-	QueueTime        *float64     `json:"queue_time,omitempty"`
-}
-
-// nativeEvents writes /generate's chunks, whose text and ids are cumulative.
-type nativeEvents struct {
-	req     *request
-	indexed bool
-}
-
-func (g *nativeEvents) chunk(b []byte, s *sequence, n int, how Ending) []byte {
-	b = append(b, "data: "...)
-	return append(g.object(b, s, n, how), "\n\n"...)
-}
-
-func (g *nativeEvents) tail(b []byte) []byte { return b }
-
-func (g *nativeEvents) object(b []byte, s *sequence, n int, how Ending) []byte {
-	b = appendText(append(b, `{"text":`...), s.text(n))
-	b = append(b, `,"output_ids":[`...)
-	for i, id := range s.output(n) {
-		if i > 0 {
-			b = append(b, ',')
+func wrongIDs(raw json.RawMessage) string {
+	var elements []json.RawMessage
+	if raw[0] != '[' || json.Unmarshal(raw, &elements) != nil {
+		return "must be list or null; got " + pyType(raw)
+	}
+	rows := len(elements) > 0 && elements[0][0] == '['
+	for i, e := range elements {
+		switch kind := pyType(e); {
+		case rows && kind != "list":
+			return "row " + strconv.Itoa(i) + ": must be list; got " + kind
+		case rows:
+			var row []int
+			if json.Unmarshal(e, &row) != nil {
+				return "row " + strconv.Itoa(i) + ": elements must be int"
+			}
+		case kind != "int":
+			return "elements must be int or list; got " + kind
 		}
-		b = strconv.AppendInt(b, int64(id), 10)
 	}
-	b = append(b, `],"meta_info":`...)
-	b = appendJSON(b, g.meta(s, n, how))
-	if g.indexed {
-		b = strconv.AppendInt(append(b, `,"index":`...), int64(s.index), 10)
-	}
-	return append(b, '}')
+	return "elements must be int or list"
 }
 
-func (g *nativeEvents) meta(s *sequence, n int, how Ending) *metaInfo {
-	m := &metaInfo{ID: s.rid, WeightVersion: g.req.weights}
-	if how != Unended {
-		m.FinishReason = s.nativeReason(how)
-		m.E2ELatency = new((s.job.Last - s.job.Submitted).Seconds())
+// readSession reads session_params. Without an id they are none; an unknown key is a case that a real engine
+// is not prepared for.
+func readSession(raw json.RawMessage) (*turnParams, error) {
+	f := readFields(raw)
+	p := &turnParams{}
+	id := maybe(f, "id", asText)
+	p.rid = maybe(f, "rid", asText)
+	set(f, "offset", asInt, &p.offset)
+	set(f, "replace", asBool, &p.replace)
+	set(f, "drop_previous_output", asBool, &p.dropOutput)
+	for name := range f.values {
+		switch name {
+		case "id", "rid", "offset", "replace", "drop_previous_output":
+		default:
+			return nil, &bugError{"Unexpected keyword argument '" + name + "'"}
+		}
 	}
-	if n == 0 && how == Aborted && s.job.Admitted == 0 {
-		return m
+	if id == nil {
+		return nil, nil
 	}
-	m.PromptTokens, m.CompletionTokens, m.CachedTokens = new(s.job.Prompt), new(n), new(s.job.Cached)
-	m.QueueTime = new((s.job.Admitted - s.job.Submitted).Seconds())
-	if how != Unended {
-		m.Retractions = new(s.job.Retractions)
-	}
-	if g.req.details {
-		m.Details = &tierDetails{Device: s.job.Cached}
-	}
-	return m
-}
-
-func (s *sequence) nativeReason(how Ending) any {
-	switch s.reason(how) {
-	case "length":
-		return map[string]any{"type": "length", "length": s.job.Produced}
-	case "stop":
-		return map[string]any{"type": "stop", "matched": s.matched(how)}
-	}
-	if how == Starved {
-		return abortReason{"abort", "Out of memory.", new(http.StatusInternalServerError), new("InternalServerError")}
-	}
-	return abortReason{Type: "abort", Message: "Aborted by a request."}
+	p.id = *id
+	return p, nil
 }

@@ -1,93 +1,84 @@
 package simengine
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
+	"slices"
+	"strings"
 )
 
 // Handler serves the engine's HTTP API. It may be served before Run, which the requests then wait for.
 func (e *Engine) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, h := range map[string]http.HandlerFunc{
-		"GET /health": e.health, "GET /ready": e.health, "GET /ping": e.health,
-		"GET /health_generate": e.healthGenerate,
-		"GET /model_info":      e.modelInfo, "GET /get_model_info": e.modelInfo,
-		"GET /server_info": e.serverInfo, "GET /get_server_info": e.serverInfo,
-		"GET /v1/models": e.models, "GET /v1/models/{id...}": e.oneModel,
-		"GET /v1/loads": e.loads, "GET /metrics": e.metrics,
-		"POST /v1/chat/completions": e.inference(e.chat, false),
-		"POST /v1/completions":      e.inference(e.completions, false),
-		"POST /generate":            e.inference(e.generate, true), "PUT /generate": e.inference(e.generate, true),
-		"POST /abort_request": e.abortRequest,
-		"GET /flush_cache":    e.flushCache, "POST /flush_cache": e.flushCache,
-		"POST /pause_generation": e.pauseGeneration, "POST /continue_generation": e.continueGeneration,
-		"POST /update_weights_from_disk": e.updateWeights,
+	get, post := []string{http.MethodGet}, []string{http.MethodPost}
+	both, put := append(get, post...), append(post, http.MethodPut)
+	for _, route := range []struct {
+		path    string
+		methods []string
+		serve   http.HandlerFunc
+	}{
+		{"/{$}", append(get, http.MethodHead), e.root},
+		{"/health", get, e.health}, {"/health_generate", get, e.healthGenerate}, {"/ready", get, e.ready}, {"/ping", get, e.ping},
+		{"/model_info", get, e.modelInfo}, {"/get_model_info", get, e.modelInfo},
+		{"/server_info", get, e.serverInfo}, {"/get_server_info", get, e.serverInfo},
+		{"/v1/models", get, e.models}, {"/v1/models/{id...}", get, e.oneModel},
+		{"/v1/loads", get, e.loads}, {"/metrics", get, e.metrics},
+
+		{"/generate", put, e.body(e.nativeRule(), refuseNative, e.generate)},
+		{"/v1/completions", post, e.body(e.openAIRule(), refuseFlat, e.completions)},
+		{"/v1/chat/completions", post, e.body(bodyRule{onlyJSON: true, bound: e.cfg.MaxBody}, refuseFlat, e.chatCompletions)},
+		{"/v1/messages", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.messages)},
+		{"/v1/messages/count_tokens", post, e.body(e.openAIRule(), anthropic{e}.refuse, e.countTokens)},
+		{"/v1/embeddings", post, e.body(e.openAIRule(), refuseFlat, e.embeddings)},
+		{"/v1/classify", post, e.body(e.openAIRule(), refuseFlat, e.classify)},
+		{"/v1/rerank", put, e.body(e.openAIRule(), refuseFlat, e.rerank)},
+		{"/v1/score", post, e.body(e.openAIRule(), refuseFlat, e.score)},
+		{"/encode", put, e.body(e.nativeRule(), refuseNative, e.encode)},
+		{"/classify", put, e.body(e.nativeRule(), refuseNative, e.encode)},
+		{"/v1/tokenize", post, e.body(e.openAIRule(), refuseFlat, e.tokenize)},
+		{"/tokenize", post, e.body(e.openAIRule(), refuseFlat, e.tokenize)},
+		{"/v1/detokenize", post, e.body(e.openAIRule(), refuseFlat, e.detokenize)},
+		{"/detokenize", post, e.body(e.openAIRule(), refuseFlat, e.detokenize)},
+		{"/v1/audio/transcriptions", post, e.transcriptions},
+		{"/v1/responses", post, e.body(e.openAIRule(), responder{}.refuse, e.createResponse)},
+		{"/v1/responses/{id}", get, e.retrieveResponse}, {"/v1/responses/{id}/cancel", post, e.cancelResponse},
+
+		{"/abort_request", post, e.abortRequest}, {"/flush_cache", both, e.flushCache},
+		{"/pause_generation", post, e.pauseGeneration}, {"/continue_generation", post, e.continueGeneration},
+		{"/update_weights_from_disk", post, e.updateWeights},
+		{"/load_lora_adapter", post, e.loadAdapter}, {"/unload_lora_adapter", post, e.unloadAdapter},
+		{"/open_session", both, e.openSession}, {"/close_session", both, e.closeSession},
+		{"/start_profile", both, profile("Start profiling.\n")},
+		{"/stop_profile", both, profile("Stop profiling. This will take some time.\n")},
 	} {
-		mux.HandleFunc(path, h)
+		mux.HandleFunc(route.path, only(route.methods, route.serve))
 	}
+	mux.HandleFunc("/", notFound)
 	if e.cfg.Faults {
 		mux.HandleFunc("POST /_fault", e.postFault)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if e.cfg.Faults && r.URL.Path == "/_fault" || e.pass(w, r) {
+		switch {
+		case (!e.cfg.Faults || r.URL.Path != "/_fault") && !e.pass(w, r):
+		case strings.Contains(r.URL.Path, "//"): // where mux would send the client elsewhere
+			notFound(w, r)
+		default:
 			mux.ServeHTTP(w, r)
 		}
 	})
 }
 
-// inference reads the body and refuses, in the shapes of a real engine, what is no JSON object.
-func (e *Engine) inference(next func(http.ResponseWriter, *http.Request, []byte), native bool) http.HandlerFunc {
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusNotFound, map[string]string{"detail": "Not Found"})
+}
+
+// only serves the route's methods; others are answered as the web framework of a real engine does.
+func only(methods []string, serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !native && !jsonContent(r) {
-			writeFlat(w, failure{message: "Unsupported Media Type: Only 'application/json' is allowed",
-				kind: "BadRequestError", status: http.StatusBadRequest})
+		if !slices.Contains(methods, r.Method) {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"detail": "Method Not Allowed"})
 			return
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, e.cfg.MaxBody))
-		if err != nil {
-			status := http.StatusBadRequest
-			if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
-				status = http.StatusRequestEntityTooLarge
-			}
-			writeFlat(w, failure{message: err.Error(), kind: "BadRequestError", status: status})
-			return
-		}
-		if !json.Valid(body) {
-			writeFlat(w, failure{message: "JSON decode error", kind: "Bad Request", status: http.StatusBadRequest})
-			return
-		}
-		switch bytes.TrimSpace(body)[0] {
-		case '{':
-			next(w, r, body)
-		case '[':
-			w.Header().Set("Connection", "close")
-			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = io.WriteString(w, "Internal Server Error")
-		default:
-			writeFlat(w, failure{message: "Input should be a valid dictionary", kind: "Bad Request",
-				status: http.StatusBadRequest})
-		}
+		serve(w, r)
 	}
-}
-
-// decode parses a body; what is wrong with it is the client's to know.
-func decode(body []byte, v any) error {
-	if err := json.Unmarshal(body, v); err != nil {
-		return &badRequest{err.Error()}
-	}
-	return nil
-}
-
-// gone ends a request that the engine's death or absence leaves without an answer. It reports whether err
-// was that.
-func (e *Engine) gone(w http.ResponseWriter, err error) bool {
-	if !errors.Is(err, errGone) {
-		return false
-	}
-	breakOff(w)
-	return true
 }

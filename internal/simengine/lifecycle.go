@@ -40,7 +40,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 
 // settleDrain completes a drain once nothing is live.
 func (e *Engine) settleDrain() {
-	if e.state == draining && e.liveSeqs == 0 {
+	if e.state == draining && len(e.live) == 0 {
 		e.setState(drained)
 	}
 }
@@ -58,7 +58,7 @@ func (e *Engine) announce() {
 	e.changed = make(chan struct{})
 }
 
-// whenIdle returns a channel that closes when nothing is live.
+// whenIdle returns a channel that closes when no request is past the gate.
 func (e *Engine) whenIdle() <-chan struct{} {
 	if e.idle == nil {
 		e.idle = make(chan struct{})
@@ -69,7 +69,7 @@ func (e *Engine) whenIdle() <-chan struct{} {
 }
 
 func (e *Engine) settleIdle() {
-	if e.liveSeqs == 0 && e.idle != nil {
+	if e.inside == 0 && e.idle != nil {
 		close(e.idle)
 		e.idle = nil
 	}

@@ -6,44 +6,31 @@ import (
 	"github.com/google/uuid"
 )
 
-// submit registers and queues the sequences of one request: all of them or none. While new requests are
-// held back it does neither and returns the channel that closes when that is over.
-func (e *Engine) submit(seqs []*sequence) (hold <-chan struct{}, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.hold != nil {
-		return e.hold, nil
-	}
-	switch e.state {
-	case drained, crashed, over:
-		return nil, errGone
-	case starting, serving, draining:
-	}
-	for _, s := range seqs {
-		if len(e.live[s.rid]) > 0 {
-			return nil, &duplicateError{s.rid}
+// submit hands a sequence to its rank's scheduler.
+func (e *Engine) submit(s *sequence) {
+	if s.refused == nil {
+		if err := s.rank.core.Submit(e.now(), &s.job); err != nil {
+			s.refused = reject(err)
 		}
 	}
-	now := e.now()
-	for i, s := range seqs {
-		s.job.Owner = s
-		if err := e.core.Submit(now, &s.job); err != nil {
-			for _, earlier := range seqs[:i] {
-				e.core.Abort(now, &earlier.job)
-				e.forget(earlier)
-			}
-			return nil, err
-		}
-		e.live[s.rid] = append(e.live[s.rid], s)
-		e.liveSeqs++
+	if s.refused != nil {
+		now, j := e.now(), &s.job
+		j.Submitted, j.Admitted, j.First, j.Last = now, now, now, now
+		e.forget(s)
+		s.finish(refused)
+		return
 	}
+	s.queued = true
+	s.rank.remember(s)
 	e.poke()
-	return nil, nil
 }
 
 // publish tells the handlers what a step brought about.
 func (e *Engine) publish(out *Outcome) {
 	e.measures.observe(out)
+	if len(out.Emitted)+len(out.Ended) > 0 {
+		e.lastSign = e.now()
+	}
 	for _, j := range out.Emitted {
 		if s, ok := j.Owner.(*sequence); ok {
 			s.advance(j.Produced)
@@ -62,22 +49,18 @@ func (e *Engine) close(s *sequence) {
 	e.measures.ended(&s.job)
 	s.advance(s.job.Produced)
 	s.finish(s.job.Ended)
-	e.settleIdle()
 	e.settleDrain()
 }
 
+// forget takes a sequence out of what is live.
 func (e *Engine) forget(s *sequence) {
-	list := e.live[s.rid]
-	for i, other := range list {
-		if other == s {
-			list[i] = list[len(list)-1]
-			e.live[s.rid] = list[:len(list)-1]
-			e.liveSeqs--
-			break
-		}
+	if e.live[s.rid] != s {
+		return
 	}
-	if len(e.live[s.rid]) == 0 {
-		delete(e.live, s.rid)
+	delete(e.live, s.rid)
+	q := s.request
+	if q.unended--; q.unended == 0 && q.started {
+		e.exit(q)
 	}
 }
 
@@ -91,10 +74,10 @@ func (e *Engine) abort(seqs ...*sequence) {
 func (e *Engine) abortLocked(seqs []*sequence) {
 	now := e.now()
 	for _, s := range seqs {
-		if s.job.Ended != Unended {
+		if !s.queued || s.job.Ended != Unended {
 			continue
 		}
-		e.core.Abort(now, &s.job)
+		s.rank.core.Abort(now, &s.job)
 		if s.job.Ended != Unended {
 			e.close(s)
 		}
@@ -103,48 +86,50 @@ func (e *Engine) abortLocked(seqs []*sequence) {
 }
 
 // Abort ends the live requests whose rid begins with the given one, provided that it is the rid of a live
-// request itself, and returns how many there were: the rule of a real engine.
+// request itself, and returns how many there were: the rule of a real engine. One that the scheduler has
+// not seen yet is not ended, and not by a second try either.
 func (e *Engine) Abort(rid string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if rid == "" || len(e.live[rid]) == 0 {
+	named := e.live[rid]
+	if rid == "" || named == nil || named.abortSent {
 		return 0
 	}
+	named.abortSent = true
 	var hit []*sequence
-	for id, seqs := range e.live {
-		if strings.HasPrefix(id, rid) {
-			hit = append(hit, seqs...)
+	for id, s := range e.live {
+		if s.queued && strings.HasPrefix(id, rid) {
+			hit = append(hit, s)
 		}
 	}
 	e.abortLocked(hit)
 	return len(hit)
 }
 
-// AbortAll ends every live request and returns how many there were.
+// AbortAll ends every request that the schedulers have, and returns how many there were.
 func (e *Engine) AbortAll() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := e.allLive()
+	var all []*sequence
+	for _, s := range e.live {
+		if s.queued {
+			all = append(all, s)
+		}
+	}
 	e.abortLocked(all)
 	return len(all)
 }
 
-func (e *Engine) allLive() []*sequence {
-	var all []*sequence
-	for _, seqs := range e.live {
-		all = append(all, seqs...)
-	}
-	return all
-}
-
-// drop breaks off every live request and forgets the cache.
+// drop breaks off every live request and forgets the caches and the sessions.
 func (e *Engine) drop() {
-	e.core.Crash(e.now())
-	for _, s := range e.allLive() {
+	for _, k := range e.ranks {
+		k.core.Crash(e.now())
+		k.sessions = map[string]*session{}
+	}
+	for _, s := range e.live {
 		e.forget(s)
 		s.finish(lost)
 	}
-	e.settleIdle()
 }
 
 // nonce is a seed for one answer at a temperature above 0; never 0.

@@ -2,292 +2,170 @@ package simengine
 
 import (
 	"context"
-	"encoding/json"
-	"math"
-	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
-// common are the fields that all bodies share.
-type common struct {
-	Model                     string          `json:"model"`
-	Stream                    bool            `json:"stream"`
-	RID                       json.RawMessage `json:"rid"` // a string or a list
-	Priority                  *int64          `json:"priority"`
-	ExtraKey                  json.RawMessage `json:"extra_key"`
-	CacheSalt                 json.RawMessage `json:"cache_salt"`
-	LoraPath                  json.RawMessage `json:"lora_path"`
-	StreamOptions             *streamOptions  `json:"stream_options"`
-	ReturnCachedTokensDetails bool            `json:"return_cached_tokens_details"`
-}
-
-type streamOptions struct {
-	IncludeUsage         bool `json:"include_usage"`
-	ContinuousUsageStats bool `json:"continuous_usage_stats"`
-}
-
-// space is the cache's namespace: what separates equal prompts.
-func (c *common) space() string {
-	var parts [3]string
-	for i, raw := range []json.RawMessage{c.LoraPath, c.CacheSalt, c.ExtraKey} {
-		if text := string(raw); text != "null" && text != `""` {
-			parts[i] = text
-		}
-	}
-	if parts == [3]string{} {
-		return ""
-	}
-	return strings.Join(parts[:], "\x00")
-}
-
-// rids returns the client's request ids: none, one, or one a prompt.
-func (c *common) rids() ([]string, error) {
-	if len(c.RID) == 0 || string(c.RID) == "null" {
-		return nil, nil
-	}
-	var one string
-	if json.Unmarshal(c.RID, &one) == nil {
-		if one == "" {
-			return nil, nil
-		}
-		return []string{one}, nil
-	}
-	var many []string
-	if err := json.Unmarshal(c.RID, &many); err != nil {
-		return nil, badf("rid must be a string or a list of strings.")
-	}
-	return many, nil
-}
-
-// A request is one HTTP request: its sequences, n for every prompt.
+// A request is one HTTP request that generates: its sequences, n for every prompt.
 type request struct {
-	id      string
-	model   string // as the client named it
-	created int64
-	weights string // weight version at the start
-	details bool   // report cached tokens by tier
-	report  bool   // report cached tokens in usage
-	stream  *streamOptions
-	n       int
-	seqs    []*sequence
-	wake    chan struct{}
+	ask
+	id       string // the first sequence's
+	created  int64
+	weights  string // weight version at the start
+	report   bool   // tell cached tokens in usage
+	prompts  []prompt
+	sampling []sampling // one a prompt
+	n        int
+	batch    bool // answers are a list
+	embeds   bool // nothing is generated
+	scores   bool // embeds, and any model can
+	detached bool // goes on when its client leaves
+	rids     []string
+	seqs     []*sequence
+	adapters []*adapter // one a prompt
+	wake     chan struct{}
+
+	// Guarded by the engine's mutex.
+	inside  bool // past the gate
+	started bool // all sequences are known
+	unended int  // sequences
 }
 
-// newRequest lets the model answer every prompt n times, with at most total sequences; nothing is queued yet.
-func (e *Engine) newRequest(c *common, s sampling, prompts [][]int32) (*request, error) {
-	rids, err := c.rids()
-	if err != nil {
-		return nil, err
+// newRequest puts a request together from what its route has read. Nothing is known of it to the engine yet.
+func (e *Engine) newRequest(a ask, p prompts, params ...sampling) *request {
+	q := &request{ask: a, prompts: p.all, batch: p.batch, sampling: params, n: 1, report: e.cfg.CacheReport,
+		created: time.Now().Unix(), wake: make(chan struct{}, 1)}
+	if len(params) > 0 {
+		q.n = params[0].n
 	}
-	n := s.choices()
-	if len(prompts)*n > maxSequences {
-		return nil, badf("a request may have %d sequences at most, got %d.", maxSequences, len(prompts)*n)
+	if q.n > 1 {
+		q.batch = true
 	}
-	if len(rids) > 1 && len(rids) != len(prompts) {
-		return nil, badf("the number of rids (%d) is not the number of prompts (%d).", len(rids), len(prompts))
+	for len(params) == 1 && len(q.sampling) < len(q.prompts) {
+		q.sampling = append(q.sampling, params[0])
 	}
-	e.mu.Lock()
-	r := &request{model: c.Model, created: time.Now().Unix(), weights: e.weights, details: c.ReturnCachedTokensDetails,
-		report: e.cfg.CacheReport, stream: c.StreamOptions, n: n, wake: make(chan struct{}, 1)}
-	e.mu.Unlock()
-	if r.model == "" {
-		r.model = "default"
-	}
-	if r.stream == nil {
-		r.stream = &streamOptions{}
-	}
-	for i, prompt := range prompts {
-		if err := e.core.Check(len(prompt)); err != nil { // reads the configuration only
-			return nil, err
-		}
-		for range n {
-			rid := newRID()
-			if n == 1 && len(rids) == len(prompts) {
-				rid = rids[i]
-			}
-			seq, err := e.newSequence(prompt, s, c, rid, len(r.seqs))
-			if err != nil {
-				return nil, err
-			}
-			seq.wake = r.wake
-			r.seqs = append(r.seqs, seq)
-		}
-	}
-	r.id = r.seqs[0].rid
-	return r, nil
+	return q
 }
 
-// maxSequences bounds the prompts times choices of one request.
+// maxSequences is our own bound of the prompts times choices of one request.
 const maxSequences = 1024
 
-func (e *Engine) newSequence(prompt []int32, s sampling, c *common, rid string, index int) (*sequence, error) {
-	sp := speech{minimum: s.minimum, stops: s.stops, stopIDs: s.stopIDs}
-	most := e.core.MaxNew(len(prompt))
-	reserve := most
-	if s.limit != nil {
-		if len(prompt)+*s.limit > e.cfg.ContextLength {
-			return nil, &overContext{len(prompt), *s.limit, e.cfg.ContextLength}
-		}
-		sp.limit, reserve = *s.limit, *s.limit
-	} else {
-		sp.limit = 4 * e.cfg.DefaultTokens
-		if !s.ignoreEOS {
-			sp.mean = e.cfg.DefaultTokens
-		}
+// normalize checks what a request's lists must agree on, and mints the rids that its client left open.
+func (q *request) normalize() error {
+	size := len(q.prompts)
+	if size*q.n > maxSequences {
+		return valuef("a request may have %d sequences at most, got %d.", maxSequences, size*q.n)
 	}
-	sp.limit = min(sp.limit, most)
-	// OpenAI's default temperature is 1, SGLang's too.
-	if s.temperature == nil || *s.temperature > 0 {
-		if s.seed != nil {
-			sp.seed = mix(uint64(*s.seed)) | 1
-		} else {
-			sp.seed = e.nonce()
+	for _, field := range []struct {
+		name string
+		*names
+	}{{"extra_key", q.extraKey}, {"cache_salt", q.salt}} {
+		switch {
+		case field.names == nil || !field.list:
+		case !q.batch:
+			return valuef("%s should be a string for a single request.", field.name)
+		case len(field.all) != size:
+			return valuef("The length of %s should be equal to the batch size.", field.name)
 		}
 	}
-	seq := &sequence{rid: rid, index: index}
-	tokens := make([]int32, len(prompt), len(prompt)+min(sp.limit, e.cfg.DefaultTokens))
-	copy(tokens, prompt)
-	tokens, seq.answer = e.voice.speak(tokens, sp)
-	seq.job = Job{Tokens: tokens, Prompt: len(prompt), MaxNew: reserve, Space: c.space()}
-	if c.Priority != nil {
-		seq.job.Priority = *c.Priority
-	}
-	return seq, nil
+	return q.nameAll(size)
 }
 
-// start queues the request, once nothing holds new ones back.
-func (e *Engine) start(ctx context.Context, r *request) error {
-	for {
-		hold, err := e.submit(r.seqs)
-		if hold == nil {
-			return err
+// nameAll gives every prompt its rid.
+func (q *request) nameAll(size int) error {
+	q.rids = make([]string, size)
+	switch {
+	case q.rid == nil:
+		for i := range q.rids {
+			q.rids[i] = newRID()
 		}
-		select {
-		case <-hold:
-		case <-ctx.Done():
-			return ctx.Err()
+	case !q.batch && q.rid.list:
+		return &bugError{"unhashable type: 'list'"}
+	case !q.batch:
+		q.rids[0] = q.rid.at(0)
+	case !q.rid.list:
+		for i := range q.rids {
+			q.rids[i] = q.rid.at(0) + "_" + strconv.Itoa(i)
 		}
-	}
-}
-
-// wait blocks until every sequence has ended. It returns false when the engine died or the client left;
-// after that no answer is to be written.
-func (e *Engine) wait(ctx context.Context, r *request) bool {
-	gone := ctx.Done()
-	var patience <-chan time.Time
-	for {
-		open := false
-		for _, s := range r.seqs {
-			_, how := s.progress()
-			if how == lost {
-				return false
+	case len(q.rid.all) != size:
+		return valuef("The specified rids length mismatch with the batch_size for batch processing.")
+	default:
+		for i := range q.rids {
+			q.rids[i] = q.rid.at(i)
+		}
+		for i, rid := range q.rids {
+			if slices.Contains(q.rids[:i], rid) {
+				return valuef("Duplicate request IDs detected within the request: ['%s']", rid)
 			}
-			open = open || how == Unended
 		}
-		if !open {
-			return ctx.Err() == nil
-		}
-		select {
-		case <-r.wake:
-		case <-gone:
-			// A real engine looks for the client only now and then while it does not stream.
-			gone = nil
-			timer := time.NewTimer(max(e.cfg.GoneAfter, 0))
-			defer timer.Stop()
-			patience = timer.C
-		case <-patience:
-			e.abort(r.seqs...)
-			return false
-		}
-	}
-}
-
-// cachedTokens sums over prompts: the choices of one count once.
-func (r *request) cachedTokens() (prompt, cached int) {
-	for i := 0; i < len(r.seqs); i += r.n {
-		prompt += r.seqs[i].job.Prompt
-		cached += r.seqs[i].job.Cached
-	}
-	return prompt, cached
-}
-
-type usage struct {
-	PromptTokens     int            `json:"prompt_tokens"`
-	TotalTokens      int            `json:"total_tokens"`
-	CompletionTokens int            `json:"completion_tokens"`
-	Details          *promptDetails `json:"prompt_tokens_details"`
-	ReasoningTokens  int            `json:"reasoning_tokens"`
-}
-
-type promptDetails struct {
-	CachedTokens int `json:"cached_tokens"`
-}
-
-func (r *request) usage(completion int) *usage {
-	prompt, cached := r.cachedTokens()
-	return r.newUsage(prompt, cached, completion)
-}
-
-func (r *request) newUsage(prompt, cached, completion int) *usage {
-	u := &usage{PromptTokens: prompt, CompletionTokens: completion, TotalTokens: prompt + completion}
-	if r.report {
-		u.Details = &promptDetails{cached}
-	}
-	return u
-}
-
-func (r *request) completion() int {
-	sum := 0
-	for _, s := range r.seqs {
-		sum += s.job.Produced
-	}
-	return sum
-}
-
-type tierDetails struct {
-	Device int `json:"device"`
-	Host   int `json:"host"`
-}
-
-// sglext is SGLang's own part of an OpenAI answer.
-type sglext struct {
-	CachedTokensDetails tierDetails `json:"cached_tokens_details"`
-}
-
-func (r *request) ext() *sglext {
-	if !r.details {
-		return nil
-	}
-	_, cached := r.cachedTokens()
-	return &sglext{tierDetails{Device: cached}}
-}
-
-// checkIDs converts token ids, and kills the engine or complains over one outside the vocabulary.
-func (e *Engine) checkIDs(ids []int64) ([]int32, error) {
-	out := make([]int32, len(ids))
-	for i, id := range ids {
-		if id < 0 || id >= vocabulary || id > math.MaxInt32 {
-			if e.cfg.Poison {
-				e.poison()
-				return nil, errGone
-			}
-			return nil, badf("token id %d is outside the vocabulary of %d.", id, vocabulary)
-		}
-		out[i] = int32(id)
-	}
-	return out, nil
-}
-
-// checkModel refuses an adapter's name: LoRA is off. Any other name is served.
-func (e *Engine) checkModel(name string) error {
-	if strings.Contains(name, ":") && name != e.cfg.Model {
-		return badf("LoRA is not enabled, but the model %q names an adapter.", name)
 	}
 	return nil
 }
 
-func jsonContent(r *http.Request) bool {
-	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+// space is the cache's namespace of a prompt: what separates equal tokens.
+func (q *request) space(i int) string {
+	parts := []string{"", q.salt.at(i), q.extraKey.at(i)}
+	if a := q.adapters[i]; a != nil {
+		parts[0] = a.space
+	}
+	if strings.Join(parts, "") == "" {
+		return ""
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// newSequence makes a sequence of prompt i. Its tokens are found when it is spoken.
+func (q *request) newSequence(i int, rid string) *sequence {
+	return &sequence{request: q, rid: rid, prompt: i, index: len(q.seqs), wake: q.wake, history: q.prompts[i].tokens}
+}
+
+// wait blocks until every sequence has ended. It returns false when the engine died or the client left;
+// after that no answer is to be written.
+func (e *Engine) wait(ctx context.Context, q *request, seqs []*sequence) bool {
+	// A real engine looks for the client of a request that does not stream only now and then.
+	look := time.NewTimer(e.cfg.GoneCheck)
+	defer look.Stop()
+	for {
+		ended := true
+		for _, s := range seqs {
+			_, how := s.progress()
+			if how == lost {
+				return false
+			}
+			ended = ended && how != Unended
+		}
+		if ended {
+			return ctx.Err() == nil || q.detached
+		}
+		select {
+		case <-q.wake:
+		case <-look.C:
+			if ctx.Err() != nil && !q.detached {
+				e.abort(seqs...)
+				return false
+			}
+			look.Reset(e.cfg.GoneCheck)
+		}
+	}
+}
+
+// refusal is what the scheduler said to the first sequence that it did not take.
+func (q *request) refusal() *rejection {
+	for _, s := range q.seqs {
+		if s.refused != nil {
+			return s.refused
+		}
+	}
+	return nil
+}
+
+// completion is the output of all sequences so far, in tokens.
+func (q *request) completion() int {
+	sum := 0
+	for _, s := range q.seqs {
+		sum += s.job.Produced
+	}
+	return sum
 }

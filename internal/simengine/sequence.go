@@ -8,21 +8,35 @@ import (
 // its progress; the request's handler reads it. A handler may read the job's Cached, Admitted and First
 // once a token was published, and all of it once the end was.
 type sequence struct {
-	job    Job
-	rid    string
-	index  int // among the request's sequences
-	answer answer
+	request     *request
+	job         Job
+	rank        *rank
+	rid         string
+	prompt      int     // among the request's prompts
+	index       int     // among the request's sequences
+	history     []int32 // the prompt, after what its session holds
+	prefillOnly bool    // only fills the cache
+	parent      *turn   // the session's turn that it continues
+	answer      answer
+	refused     *rejection // by the scheduler; it never ran
 
 	wake     chan struct{} // shared by the request's sequences; holds one token
 	produced atomic.Int64
-	ending   atomic.Int64 // an Ending, or lost
+	ending   atomic.Int64 // an Ending, refused or lost
+
+	queued    bool // the scheduler has had it; guarded by the engine's mutex
+	abortSent bool // an abort is not sent twice; likewise
 
 	sent   int  // tokens written by the handler
+	opened bool // the handler wrote its beginning
 	closed bool // the handler wrote the end
 }
 
-// lost is the ending of a sequence whose engine died: its connection is broken off.
-const lost Ending = 255
+// Endings besides a job's own.
+const (
+	refused Ending = 254 // the scheduler did not take it
+	lost    Ending = 255 // its engine died: the connection is broken off
+)
 
 func (s *sequence) advance(produced int) {
 	s.produced.Store(int64(produced))
@@ -76,3 +90,16 @@ func (s *sequence) matched(how Ending) any {
 }
 
 func (s *sequence) output(n int) []int32 { return s.job.Tokens[s.job.Prompt : s.job.Prompt+n] }
+
+// admitted says whether the scheduler ever ran it. One aborted in the queue is told of without counts.
+func (s *sequence) admitted(n int, how Ending) bool {
+	return how != refused && (n > 0 || how == Finished || s.job.Admitted > 0)
+}
+
+// counts are the prompt's tokens and those found cached, as usage has them.
+func (s *sequence) counts(n int, how Ending) (prompt, cached int) {
+	if !s.admitted(n, how) {
+		return 0, 0
+	}
+	return s.job.Prompt, s.job.Cached
+}

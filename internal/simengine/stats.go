@@ -2,7 +2,7 @@ package simengine
 
 import "time"
 
-// Stats is an engine's state at a moment.
+// Stats is an engine's state at a moment, summed over its ranks.
 type Stats struct {
 	Load
 	Totals
@@ -10,7 +10,7 @@ type Stats struct {
 	State    string // starting, serving, draining, drained, crashed or over
 	Model    string
 	Weights  string        // weight version
-	Capacity int           // tokens
+	Capacity int           // tokens of one rank
 	Time     time.Duration // engine time
 }
 
@@ -18,8 +18,42 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return Stats{Load: e.core.Load(), Totals: e.core.Totals(), Live: e.liveSeqs, State: e.state.String(),
-		Model: e.model, Weights: e.weights, Capacity: e.core.Config().Capacity, Time: e.now()}
+	s := Stats{Live: len(e.live), State: e.state.String(), Model: e.model, Weights: e.weights,
+		Capacity: e.ranks[0].core.Config().Capacity, Time: e.now()}
+	for _, k := range e.ranks {
+		s.Load.add(k.core.Load())
+		s.Totals.add(k.core.Totals())
+	}
+	return s
+}
+
+func (l *Load) add(o Load) {
+	l.Running += o.Running
+	l.Waiting += o.Waiting
+	l.WaitingPrompt += o.WaitingPrompt
+	l.WaitingNew += o.WaitingNew
+	l.Used += o.Used
+	l.Evictable += o.Evictable
+	l.Free += o.Free
+	l.Contexts += o.Contexts
+	l.NewTokenRatio = max(l.NewTokenRatio, o.NewTokenRatio)
+	l.LastThroughput += o.LastThroughput
+}
+
+func (t *Totals) add(o Totals) {
+	t.Jobs += o.Jobs
+	t.Finished += o.Finished
+	t.Aborted += o.Aborted
+	t.Prompt += o.Prompt
+	t.Cached += o.Cached
+	t.Output += o.Output
+	t.Computed += o.Computed
+	t.Evicted += o.Evicted
+	t.Retractions += o.Retractions
+	t.Prefills += o.Prefills
+	t.Decodes += o.Decodes
+	t.Busy += o.Busy
+	t.PrefillBusy += o.PrefillBusy
 }
 
 // measures are the latencies that /metrics shows, in engine time.

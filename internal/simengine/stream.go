@@ -1,27 +1,17 @@
 package simengine
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
 )
 
-// A writer renders the events of one request's stream.
-type eventWriter interface {
-	// chunk appends what is new of a sequence that now has n tokens, how being its end, if it has ended.
-	chunk(b []byte, s *sequence, n int, how Ending) []byte
-	// tail appends what follows when all have ended.
-	tail(b []byte) []byte
-}
-
-// startStream commits the answer to 200 and server-sent events, before anything is known of it, as the
-// engine does.
+// startStream commits the answer to 200 and server-sent events.
 func startStream(w http.ResponseWriter) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream; charset=utf-8")
-	h.Set("Cache-Control", "no-cache")
 	w.WriteHeader(http.StatusOK)
-	flush(w)
 }
 
 func flush(w http.ResponseWriter) {
@@ -32,18 +22,24 @@ const done = "data: [DONE]\n\n"
 
 // stream relays the request's tokens as they are produced, everything that is ready in one write. When the
 // client leaves, the request is aborted.
-func (e *Engine) stream(w http.ResponseWriter, r *http.Request, req *request, events eventWriter) {
+func (e *Engine) stream(w http.ResponseWriter, r *http.Request, q *request, events eventWriter, opened bool) {
 	var b []byte
-	open, total := len(req.seqs), 0
-	for dead := false; ; {
+	open, total := len(q.seqs), 0
+	for dead, complete := false, false; ; {
 		b = b[:0]
-		for _, s := range req.seqs {
+		for _, s := range q.seqs {
 			n, how := s.progress()
 			if how == lost {
 				breakOff(w)
 				return
 			}
-			if s.closed || dead || n == s.sent && how == Unended {
+			if s.closed || dead || complete || n == s.sent && how == Unended {
+				continue
+			}
+			if how == refused {
+				b, complete = events.reject(b, s)
+				s.closed = true
+				open--
 				continue
 			}
 			total += n - s.sent
@@ -54,44 +50,44 @@ func (e *Engine) stream(w http.ResponseWriter, r *http.Request, req *request, ev
 				}
 			}
 			b = events.chunk(b, s, n, how)
-			s.sent = n
+			s.sent, s.opened = n, true
 			if how != Unended {
 				s.closed = true
 				open--
 			}
 		}
-		if open == 0 {
-			b = append(events.tail(b), done...)
+		if open == 0 && !complete {
+			b = events.tail(b)
 		}
 		if len(b) > 0 {
+			if !opened {
+				startStream(w)
+				opened = true
+			}
 			if _, err := w.Write(b); err != nil {
-				e.abort(req.seqs...)
+				e.abort(q.seqs...)
 				return
 			}
 			flush(w)
 		}
 		switch {
 		case dead:
-			e.abort(req.seqs...)
+			e.abort(q.seqs...)
 			breakOff(w)
+			return
+		case complete:
+			e.abort(q.seqs...)
 			return
 		case open == 0:
 			return
 		}
 		select {
-		case <-req.wake:
+		case <-q.wake:
 		case <-r.Context().Done():
-			e.abort(req.seqs...)
+			e.abort(q.seqs...)
 			return
 		}
 	}
-}
-
-// inStream answers a stream, already committed to 200, with an error event.
-func inStream(w http.ResponseWriter, v any) {
-	startStream(w)
-	_, _ = w.Write(append(appendEvent(nil, v), done...)) // a client that is gone reads nothing
-	flush(w)
 }
 
 func appendEvent(b []byte, v any) []byte {
@@ -102,12 +98,34 @@ func appendEvent(b []byte, v any) []byte {
 
 // appendJSON appends v, one of this package's own plain values, which always encode.
 func appendJSON(b []byte, v any) []byte {
-	raw, err := json.Marshal(v)
-	if err != nil {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(v) != nil {
 		return append(b, "null"...)
 	}
-	return append(b, raw...)
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
-// appendText appends text as a JSON string. The model's words are plain ASCII letters and spaces.
-func appendText(b []byte, text string) []byte { return strconv.AppendQuote(b, text) }
+// appendText appends text as a JSON string, without an allocation when it is plain.
+func appendText(b []byte, text string) []byte {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] >= 0x7f {
+			return appendJSON(b, text)
+		}
+	}
+	return strconv.AppendQuote(b, text)
+}
+
+func appendInts(b []byte, ids []int32) []byte {
+	b = append(b, '[')
+	for i, id := range ids {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, int64(id), 10)
+	}
+	return append(b, ']')
+}
+
+func appendFloat(b []byte, v float64) []byte { return append(b, pyFloat(v)...) }

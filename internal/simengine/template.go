@@ -3,39 +3,35 @@ package simengine
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strings"
 )
 
-// A message is one turn of a chat.
-type message struct {
-	Role      string          `json:"role"`
-	Content   json.RawMessage `json:"content"` // a string, null, or a list of parts
-	ToolCalls []toolCall      `json:"tool_calls"`
-}
-
-type toolCall struct {
-	Function struct {
-		Name      string          `json:"name"`
-		Arguments json.RawMessage `json:"arguments"`
-	} `json:"function"`
-}
-
 // A part is a piece of a message's content. Of anything but text only its bytes matter.
 type part struct {
-	Type string `json:"type"`
-	Text string `json:"text"`
+	kind string
+	text string
+	raw  json.RawMessage
 }
 
-var errNoMessages = errors.New("messages must not be empty")
+// asPart reads a part of a chat's content.
+func asPart(raw json.RawMessage) (p part, _ []complaint) {
+	raw, bad := asObject(raw)
+	if bad != nil {
+		return p, bad
+	}
+	f := readFields(raw)
+	p.raw = raw
+	p.kind = must(f, "type", asChoice("text", "thinking", "reasoning", "image_url", "video_url", "audio_url", "input_audio", "tool_reference"))
+	if p.kind == "text" {
+		p.text = must(f, "text", asText)
+	}
+	return p, f.complaints
+}
 
 // render appends the tokens of a chat, as a ChatML template writes it: the tools, then every message between
-// its own marks, then the opening of the answer; or, to continue the last message, nothing after its text.
-func (e *Engine) render(dst []int32, tools json.RawMessage, messages []message, continued bool) ([]int32, error) {
-	if len(messages) == 0 {
-		return nil, errNoMessages
-	}
+// its own marks, then the opening of the answer; or, to continue the assistant's last message, nothing after
+// its text.
+func (e *Engine) render(dst []int32, tools json.RawMessage, messages []message, continued bool) []int32 {
 	if text := compact(tools); text != "" && text != "null" && text != "[]" {
 		dst = open(dst, "system")
 		dst = appendTokens(dst, "# Tools\n")
@@ -43,25 +39,19 @@ func (e *Engine) render(dst []int32, tools json.RawMessage, messages []message, 
 		dst = closeMessage(dst)
 	}
 	for i, m := range messages {
-		if m.Role == "" {
-			return nil, fmt.Errorf("messages[%d] has no role", i)
-		}
-		dst = open(dst, m.Role)
-		var err error
-		if dst, err = e.appendContent(dst, m.Content); err != nil {
-			return nil, fmt.Errorf("messages[%d]: %w", i, err)
-		}
-		for _, call := range m.ToolCalls {
-			dst = appendTokens(dst, "\n<tool_call>\n"+call.Function.Name+"\n")
-			dst = appendTokens(dst, arguments(call.Function.Arguments))
+		dst = open(dst, m.role)
+		dst = e.appendContent(dst, m.content)
+		for _, call := range m.calls {
+			dst = appendTokens(dst, "\n<tool_call>\n"+call.name+"\n")
+			dst = appendTokens(dst, call.arguments)
 			dst = appendTokens(dst, "\n</tool_call>")
 		}
-		if continued && i == len(messages)-1 {
-			return dst, nil
+		if continued && i == len(messages)-1 && m.role == "assistant" {
+			return dst
 		}
 		dst = closeMessage(dst)
 	}
-	return open(dst, "assistant"), nil
+	return open(dst, "assistant")
 }
 
 func open(dst []int32, role string) []int32 {
@@ -74,34 +64,23 @@ func closeMessage(dst []int32) []int32 {
 	return appendTokens(append(dst, tokenEnd), "\n")
 }
 
-func (e *Engine) appendContent(dst []int32, content json.RawMessage) ([]int32, error) {
-	content = bytes.TrimSpace(content)
-	if len(content) == 0 || string(content) == "null" {
-		return dst, nil
+// appendContent appends a content that was read before: a text, a list of parts, or nothing.
+func (e *Engine) appendContent(dst []int32, content json.RawMessage) []int32 {
+	if isNull(content) {
+		return dst
 	}
-	if content[0] == '"' {
-		var text string
-		if err := json.Unmarshal(content, &text); err != nil {
-			return nil, err
-		}
-		return appendTokens(dst, text), nil
+	if text, bad := asText(content); bad == nil {
+		return appendTokens(dst, text)
 	}
-	var parts []json.RawMessage
-	if err := json.Unmarshal(content, &parts); err != nil {
-		return nil, errors.New("content is neither a string nor a list of parts")
-	}
-	for _, raw := range parts {
-		var p part
-		if err := json.Unmarshal(raw, &p); err != nil || p.Type == "" {
-			return nil, errors.New("a part of the content has no type")
-		}
-		if p.Type == "text" || p.Type == "input_text" {
-			dst = appendTokens(dst, p.Text)
+	parts, _ := listOf(asPart)(content)
+	for _, p := range parts {
+		if p.kind == "text" {
+			dst = appendTokens(dst, p.text)
 			continue
 		}
-		dst = e.appendAttachment(dst, compact(raw))
+		dst = e.appendAttachment(dst, compact(p.raw))
 	}
-	return dst, nil
+	return dst
 }
 
 // appendAttachment appends a fixed number of tokens that depend on all of the attachment's bytes, so that

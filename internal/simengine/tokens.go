@@ -36,8 +36,11 @@ func appendTokens(dst []int32, text string) []int32 {
 	return dst
 }
 
-// pieceID hashes a piece into the vocabulary (FNV-1a, then SplitMix64's finaliser).
+// pieceID hashes a piece into the vocabulary (FNV-1a, then SplitMix64's finaliser). No piece is the end.
 func pieceID(piece string) int32 {
+	if piece == "" {
+		return tokenEnd
+	}
 	h := uint64(14695981039346656037)
 	for i := range len(piece) {
 		h = (h ^ uint64(piece[i])) * 1099511628211
@@ -55,8 +58,11 @@ const (
 	other
 )
 
-// pieceLen is the length of the first piece of text, which is not empty.
+// pieceLen is the length of the first piece of text; 0 when it is empty.
 func pieceLen(text string) int {
+	if text == "" {
+		return 0
+	}
 	i := 0
 	for i < len(text) && i <= maxSpaces && text[i] == ' ' {
 		i++

@@ -41,6 +41,9 @@ type speech struct {
 	minimum int    // tokens before which neither the end nor a stop counts
 	stops   []string
 	stopIDs []int32
+
+	keepStop bool   // the text ends with the stop that ended it, not before
+	script   string // what is said instead of words of the model's own
 }
 
 // An answer is all that the model says to a prompt.
@@ -63,17 +66,22 @@ func (v *voice) speak(prompt []int32, s speech) ([]int32, answer) {
 		last = prompt[len(prompt)-1]
 	}
 	var text strings.Builder
+	script := s.script
 	for n := 1; n <= s.limit; n++ {
-		token := v.next(state, last, s.mean, n > s.minimum)
-		state, last = listen(state, token), token
-		tokens = append(tokens, token)
+		var token int32
 		from := text.Len()
-		text.WriteString(v.text[token])
-		ans.ends = append(ans.ends, text.Len())
-		if n <= s.minimum {
-			continue
+		if s.script == "" {
+			token = v.next(state, last, s.mean, n > s.minimum)
+			state, last = listen(state, token), token
+			text.WriteString(v.text[token])
+		} else {
+			piece := script[:pieceLen(script)]
+			token, script = pieceID(piece), script[len(piece):]
+			text.WriteString(piece)
 		}
-		if ans.stopped(text.String(), from, token, s) {
+		tokens = append(tokens, token)
+		ans.ends = append(ans.ends, text.Len())
+		if n > s.minimum && ans.stopped(text.String(), from, token, s) {
 			break
 		}
 	}
@@ -89,10 +97,20 @@ func (v *voice) speak(prompt []int32, s speech) ([]int32, answer) {
 // stopped says whether the newest token, whose text begins at from, ends the answer, and notes how.
 func (a *answer) stopped(text string, from int, token int32, s speech) bool {
 	for _, stop := range s.stops {
-		if i := strings.Index(text[max(0, from-len(stop)+1):], stop); i >= 0 {
-			a.text, a.reason, a.match = text[:max(0, from-len(stop)+1)+i], "stop", stop
-			return true
+		at := max(0, from-len(stop)+1)
+		if stop == "" {
+			at = 0 // it is found at the very beginning
 		}
+		i := strings.Index(text[at:], stop)
+		if i < 0 {
+			continue
+		}
+		at += i
+		if s.keepStop {
+			at += len(stop)
+		}
+		a.text, a.reason, a.match = text[:at], "stop", stop
+		return true
 	}
 	for _, id := range s.stopIDs {
 		if id == token {
@@ -100,7 +118,7 @@ func (a *answer) stopped(text string, from int, token int32, s speech) bool {
 			return true
 		}
 	}
-	if s.mean > 0 && token == tokenEnd {
+	if token == tokenEnd {
 		a.text, a.reason, a.match = text, "stop", tokenEnd
 		return true
 	}
