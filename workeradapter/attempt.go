@@ -153,6 +153,8 @@ func (t *attempt) causeCode() wire.Code {
 		return wire.CodeDraining
 	case errors.Is(cause, errEngineDown):
 		return wire.CodeEngineDown
+	case errors.Is(cause, errEngineBroke):
+		return wire.CodeEngineBroke
 	case errors.Is(cause, errAborted):
 		return wire.CodeAborted
 	}
@@ -226,7 +228,7 @@ func (t *attempt) watch(over <-chan struct{}) {
 		t.cancel(errAborted)
 		return
 	}
-	if errors.Is(context.Cause(t.ctx), errEngineDown) {
+	if cause := context.Cause(t.ctx); errors.Is(cause, errEngineDown) || errors.Is(cause, errEngineBroke) {
 		return // it does not answer
 	}
 	t.abort()

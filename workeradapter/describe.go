@@ -53,6 +53,7 @@ func (e *engine) describe(ctx context.Context) (*description, error) {
 // serverInfo is what SGLang tells of itself, as far as it is of use here.
 type serverInfo struct {
 	Version            string `json:"version"`
+	ServedModelName    string `json:"served_model_name"`
 	PageSize           int    `json:"page_size"`
 	DPSize             int    `json:"dp_size"`
 	MaxTotalNumTokens  int64  `json:"max_total_num_tokens"`
@@ -76,6 +77,9 @@ func (e *engine) describeSGLang(ctx context.Context, d *description) (found bool
 		return false, err
 	}
 	info := &d.info
+	if name := si.ServedModelName; name != "" && name != info.Pool && len(name) <= wire.MaxName {
+		info.Models[0].Name, info.Pool = name, name // a weight update renames the model in /v1/models, not what it is called by
+	}
 	info.EngineKind, info.EngineVersion = kindSGLang, si.Version
 	info.CapacityTokens = cmp.Or(si.MaxTotalNumTokens, si.SchedulerInfo.MaxTotalNumTokens)
 	info.PageSize, info.EvictionPolicy = max(1, si.PageSize), cmp.Or(si.EvictionPolicy, "lru")
@@ -89,13 +93,10 @@ func (e *engine) describeSGLang(ctx context.Context, d *description) (found bool
 	if found, err := e.firstOf(ctx, &model, "/model_info", "/get_model_info"); err != nil || !found {
 		return true, err
 	}
-	var mi struct {
-		WeightVersion string `json:"weight_version"`
-	}
-	if err := json.Unmarshal(model, &mi); err != nil {
+	if err := json.Unmarshal(model, &d.weights); err != nil {
 		return true, err
 	}
-	info.WeightVersion = mi.WeightVersion
+	info.WeightVersion = d.weights.Version
 	if len(model) <= wire.MaxModelInfo {
 		info.ModelInfo = model
 	}

@@ -37,6 +37,9 @@ func (a *Adapter) watch(ctx context.Context) {
 		switch {
 		case err == nil:
 			failures = 0
+			if v.renewed(ctx) {
+				v.described = time.Time{}
+			}
 			if err := v.up(ctx, time.Now()); err != nil && ctx.Err() == nil {
 				a.cfg.Log.Warn("engine healthy but not understood", "worker", a.cfg.Name, "error", err)
 			}
@@ -156,6 +159,19 @@ func (v *vigil) up(ctx context.Context, now time.Time) error {
 	return err
 }
 
+// renewed tells whether an SGLang has other weights than when it last described itself. It is asked at each probe: the answer
+// is a small document, and an idle engine says nothing by itself.
+func (v *vigil) renewed(ctx context.Context) bool {
+	if v.seen == nil || v.seen.info.EngineKind != kindSGLang || v.seen.weights == (weights{}) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.a.cfg.ProbeTimeout)
+	defer cancel()
+	var now weights
+	found, err := v.a.engine.firstOf(ctx, &now, "/model_info", "/get_model_info")
+	return found && err == nil && now != v.seen.weights
+}
+
 // begin gives every rank of the engine a new life.
 func (v *vigil) begin(ctx context.Context, d *description) error {
 	a, before := v.a, v.a.roster()
@@ -264,8 +280,11 @@ func (v *vigil) leaves(err error) {
 	}
 }
 
-// errEngineDown is the cause that ends attempts which an engine that stopped answering has not begun to answer.
-var errEngineDown = errors.New("the engine does not answer any more")
+// Causes that end attempts which an engine has and has not begun to answer.
+var (
+	errEngineDown  = errors.New("the engine does not answer any more")
+	errEngineBroke = errors.New("the engine's process has ended") // it may be the attempt that it ended of
+)
 
 // down says that the workers take nothing. Their subscriptions stay until the next life, so that what is on its way
 // is answered with the truth.
@@ -283,8 +302,12 @@ func (v *vigil) down(err error) {
 		}
 	}
 	a.mu.Unlock()
+	cause := errEngineDown
+	if refused(err) {
+		cause = errEngineBroke
+	}
 	for _, t := range waiting { // another worker can serve them; those that have begun may only be paused
-		t.cancel(errEngineDown)
+		t.cancel(cause)
 	}
 	if was != wire.Down {
 		a.cfg.Log.Warn("engine down", "worker", a.cfg.Name, "error", err)
@@ -312,6 +335,13 @@ func (a *Adapter) retire(code wire.Code) {
 type description struct {
 	info  wire.WorkerInfo // of no worker in particular
 	start string          // tells starts of the engine apart, where it tells
+	weights
+}
+
+// weights are what an SGLang runs.
+type weights struct {
+	Path    string `json:"model_path"`
+	Version string `json:"weight_version"`
 }
 
 // complete adds what the operator says.

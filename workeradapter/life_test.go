@@ -152,6 +152,22 @@ func TestAnEngineThatRefusesConnectionsIsDownAtOnce(t *testing.T) {
 	s.idle()
 }
 
+// A probe may see that the engine's process has ended before the request does which it has ended of. That one is suspect all
+// the same: given on and on, it would end engine after engine.
+func TestAnEngineThatIsGoneHasBrokenOffWhatItHad(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.engine.Answer(func(x *testkit.Exchange) { <-x.R.Context().Done() })
+	waiting := s.ask(prefix.Chat, whole)
+	testkit.Eventually(t, "the engine has it", func() bool { return len(s.engine.Requests()) == 1 })
+	s.engine.Refuse()
+	if got := waiting.Wait(); got.End.Code != wire.CodeEngineBroke || got.End.Begun {
+		t.Errorf("got %+v", got.End)
+	}
+	s.gateway.AwaitBeat(wire.Down, 0)
+	s.idle()
+}
+
 func TestAnEngineThatHangsGivesBackWhatItHasNotBegun(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.ProbeTimeout = 100 * time.Millisecond })

@@ -172,10 +172,27 @@ func TestOtherEnginesAreRecognised(t *testing.T) {
 			if told := s.gateway.Order("w", wire.Ask{Op: wire.OpFlush}); told.OK || told.Status != 501 {
 				t.Errorf("flush: %+v", told)
 			}
-			if told := s.gateway.Order("w", wire.Ask{Op: wire.OpLoad}); !told.OK || !strings.Contains(string(told.Body), `"num_running_reqs":0`) {
-				t.Errorf("load: %+v", told)
-			}
+			testkit.Eventually(t, "nothing runs", func() bool {
+				told := s.gateway.Order("w", wire.Ask{Op: wire.OpLoad})
+				return told.OK && strings.Contains(string(told.Body), `"num_running_reqs":0`)
+			})
 		})
+	}
+}
+
+// An idle engine whose weights change says nothing by itself; and it names its model anew, though it is called as before.
+func TestNewWeightsOfAnIdleEngineAreSeen(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.Describe = time.Hour })
+	reply := func(doc string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(doc)) } //nolint:errcheck // a difference shows
+	}
+	s.engine.Handle("/v1/models", reply(`{"data":[{"id":"/models/b","owned_by":"sglang"}]}`))
+	s.engine.Handle("/server_info", reply(`{"version":"0.5.23","served_model_name":"m","max_total_num_tokens":1000,"page_size":1}`))
+	s.engine.Handle("/model_info", reply(`{"model_path":"/models/b","weight_version":"v2"}`))
+	next := s.gateway.AwaitBeat(wire.Ready, s.now)
+	if info := s.gateway.Info("w"); info.Instance != next.Instance || info.WeightVersion != "v2" || info.Pool != "m" || info.Models[0].Name != "m" {
+		t.Errorf("info %+v", info)
 	}
 }
 

@@ -293,6 +293,9 @@ func (r *relay) event(event []byte) (pass bool, replaced []byte) {
 			r.told.finish = "failed"
 			return true, nil // these have events of their own for it
 		}
+		if !first && f.one && (r.t.d.Prompts > 1 || r.t.d.N > 1) {
+			return true, nil // the engine goes on with the others
+		}
 		r.fault, r.done = f, false
 		return false, nil
 	}

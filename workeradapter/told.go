@@ -28,6 +28,7 @@ type fault struct {
 	status int
 	text   string
 	doc    []byte // the engine's own document, when it can be passed on
+	one    bool   // it is about one prompt, or one completion, of those that there may be
 }
 
 // code sorts a fault: what the client did wrong is final, a full engine is a reason to try another.
@@ -231,7 +232,7 @@ func value(n *int64) int64 {
 // nothing.
 func (t *told) readMeta(m *metaInfo) *fault {
 	if m.Finish != nil && m.Finish.Type == "abort" && m.Finish.Status >= 400 {
-		return &fault{status: m.Finish.Status, text: clip(m.Finish.Message, textBound)}
+		return &fault{status: m.Finish.Status, text: clip(m.Finish.Message, textBound), one: true}
 	}
 	if t.finished == 0 {
 		t.prompt, t.completion, t.cached, t.cachedKnown = 0, 0, 0, true

@@ -22,6 +22,7 @@ type Engine struct {
 
 	mu       sync.Mutex
 	srv      *http.Server
+	ln       net.Listener
 	serving  sync.WaitGroup
 	script   func(*Exchange)
 	health   int
@@ -67,7 +68,7 @@ func (e *Engine) Start() {
 	e.addr = ln.Addr().String()
 	srv := &http.Server{Handler: http.HandlerFunc(e.serve)}
 	e.mu.Lock()
-	e.srv = srv
+	e.srv, e.ln = srv, ln
 	e.mu.Unlock()
 	e.serving.Go(func() { srv.Serve(ln) }) //nolint:errcheck // ends with Stop
 }
@@ -79,6 +80,14 @@ func (e *Engine) Stop() {
 	e.mu.Unlock()
 	srv.Close() //nolint:errcheck // nothing depends on it
 	e.serving.Wait()
+}
+
+// Refuse takes no new connections; requests that it has hang.
+func (e *Engine) Refuse() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ln.Close() //nolint:errcheck // nothing depends on it
+	e.srv.SetKeepAlivesEnabled(false)
 }
 
 // Answer sets what becomes of the inference requests from now on. The script runs on a goroutine for each request.
