@@ -2,7 +2,6 @@ package sglang
 
 import (
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/radixbus/radixbus/internal/testkit"
