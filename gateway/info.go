@@ -16,37 +16,24 @@ import (
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
-// asked is the worker that a question about a model is answered from: the first ready one of the model's pool.
-func (g *Gateway) asked(r *http.Request) (*roster.Worker, *roster.Served, error) {
-	served, err := g.meant(r.Context(), cmp.Or(r.URL.Query().Get("model"), r.Header.Get(headerModel)))
-	if err != nil {
-		return nil, nil, err
-	}
-	var one *roster.Worker
-	for _, w := range g.roster.View().Workers {
-		if w.Info.Pool == served.Pool && (one == nil || w.State == wire.Ready && one.State != wire.Ready) {
-			one = w
-		}
-	}
-	if one == nil {
-		return nil, nil, noWorkerYet()
-	}
-	return one, served, nil
+// asked is the model that a question is about: the one that is named, or the only one.
+func (g *Gateway) asked(r *http.Request) (*roster.Served, error) {
+	return g.meant(r.Context(), cmp.Or(r.URL.Query().Get("model"), r.Header.Get(headerModel)))
 }
 
 // modelInfo is SGLang's /model_info, as an engine of the model has told it to its adapter.
 func (g *Gateway) modelInfo(w http.ResponseWriter, r *http.Request, _ who) {
-	worker, served, err := g.asked(r)
+	served, err := g.asked(r)
 	if err != nil {
 		asFailure(err).write(w, r.URL.Path)
 		return
 	}
-	if len(worker.Info.ModelInfo) > 0 {
-		writeJSON(w, worker.Info.ModelInfo)
+	if len(served.Info.ModelInfo) > 0 {
+		writeJSON(w, served.Info.ModelInfo)
 		return
 	}
 	writeJSON(w, map[string]any{ // of an engine that has no such route
-		"model_path": served.Pool, "served_model_name": served.Pool, "is_generation": true, "weight_version": worker.Info.WeightVersion,
+		"model_path": served.Pool, "served_model_name": served.Pool, "is_generation": true, "weight_version": served.Info.WeightVersion,
 	})
 }
 
@@ -68,7 +55,7 @@ type rankInfo struct {
 
 // serverInfo is made of what adapters have registered, never an engine's own answer: that one holds its API keys.
 func (g *Gateway) serverInfo(w http.ResponseWriter, r *http.Request, _ who) {
-	worker, served, err := g.asked(r)
+	served, err := g.asked(r)
 	if err != nil {
 		asFailure(err).write(w, r.URL.Path)
 		return
@@ -83,7 +70,7 @@ func (g *Gateway) serverInfo(w http.ResponseWriter, r *http.Request, _ who) {
 			})
 		}
 	}
-	i := worker.Info
+	i := served.Info
 	writeJSON(w, map[string]any{
 		"router": "radixbus", "status": "ready", "model_path": served.Pool, "served_model_name": served.Pool, "version": i.EngineVersion,
 		"dp_size": i.DPSize, "max_total_num_tokens": i.CapacityTokens, "page_size": i.PageSize, "context_length": i.ContextLength,

@@ -200,6 +200,9 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	if adapter := g.roster.View().Lookup(q.LoRA); q.LoRA != "" && adapter != nil && adapter.Model.Kind == wire.LoRAModel && adapter.Pool == served.Pool {
 		served = adapter // named in a field of its own
 	}
+	if err := able(c.route, served); err != nil {
+		return err
+	}
 	g.take(c, served)
 	if served.Model.Kind != wire.LoRAModel {
 		a.LoRA = clip(q.LoRA, wire.MaxName)
@@ -227,6 +230,21 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	}
 	a.Fingerprint = g.key.Hash(c.body)
 	return g.constrain(r, c)
+}
+
+// able tells why a model cannot serve a route, or nil: engines die of some requests that they cannot serve, break off others,
+// and answer some with another model.
+func able(route *surface.Route, served *roster.Served) error {
+	info := served.Info
+	switch {
+	case route.Kind == surface.ByPrefix && info.Embeds:
+		return badRequest("model", "The model %s embeds; it does not generate: use /v1/embeddings.", served.Model.Name)
+	case route.Opaque && info.NoAudio:
+		return badRequest("model", "The model %s understands no audio.", served.Model.Name)
+	case route.Dialect == surface.Responses && info.EngineKind == "sglang" && served.Model.Kind == wire.LoRAModel:
+		return badRequest("model", "SGLang serves no adapters on /v1/responses: %s is one, of %s. Use /v1/chat/completions.", served.Model.Name, served.Pool)
+	}
+	return nil
 }
 
 // take notes the model, and what the route demands of a worker.
@@ -283,6 +301,9 @@ func (g *Gateway) describeOpaque(ctx context.Context, r *http.Request, c *call) 
 	}
 	served, err := g.meant(ctx, cmp.Or(model, r.Header.Get(headerModel)))
 	if err != nil {
+		return err
+	}
+	if err := able(c.route, served); err != nil {
 		return err
 	}
 	g.take(c, served)

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"mime/multipart"
@@ -197,6 +198,37 @@ func TestFormsNameTheirModel(t *testing.T) {
 	kind, body = form(t, strings.Repeat("m", 4000))
 	if got := e.post(path, body, "Content-Type", kind); got.status != 400 {
 		t.Errorf("a model of 4000 bytes: %d %s", got.status, got.body)
+	}
+}
+
+// What kills an engine, or what it answers with another model, does not reach it.
+func TestModelsAreNotAskedForWhatTheyCannotDo(t *testing.T) {
+	t.Parallel()
+	hub := testkit.NewHub(t)
+	testkit.NewWorkerOf(t, hub, "e", func(i *wire.WorkerInfo) { i.Embeds = true }, "embedder")
+	testkit.NewWorkerOf(t, hub, "t", func(i *wire.WorkerInfo) { i.NoAudio = true }, "llama", "sql")
+	e := newEdgeOn(t, hub, 0, nil)
+	e.sched.Decide(func(context.Context, *wire.AssignRequest) (*wire.AssignReply, error) {
+		return testkit.Refused(wire.CodeOverloaded, 0, ""), nil
+	})
+	testkit.Eventually(t, "both are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":2`) })
+	kind, body := form(t, "llama")
+	for _, tt := range []struct {
+		path, body, kind string
+		status           int
+	}{
+		{chatPath, `{"model":"embedder","messages":[{"role":"user","content":"x"}]}`, "", 400},
+		{"/v1/completions", `{"model":"embedder","prompt":"x"}`, "", 400},
+		{"/v1/embeddings", `{"model":"embedder","input":"x"}`, "", 429},
+		{"/v1/audio/transcriptions", body, kind, 400},
+		{"/v1/responses", `{"model":"sql","input":"x"}`, "", 400},
+		{"/v1/responses", `{"model":"llama:sql","input":"x"}`, "", 400},
+		{"/v1/responses", `{"model":"llama","input":"x"}`, "", 429},
+		{chatPath, `{"model":"sql","messages":[{"role":"user","content":"x"}]}`, "", 429},
+	} {
+		if got := e.post(tt.path, tt.body, "Content-Type", cmp.Or(tt.kind, "application/json")); got.status != tt.status || failureIn(t, got.body).Message == "" {
+			t.Errorf("%s %.60q = %d %s, want %d", tt.path, tt.body, got.status, got.body, tt.status)
+		}
 	}
 }
 

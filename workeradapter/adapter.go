@@ -163,6 +163,7 @@ type Adapter struct {
 	called   chan struct{}   // a roll is called: beat soon
 	leave    context.CancelCauseFunc
 	loras    loras
+	warned   map[string]bool // see warnOnce
 
 	mu       sync.Mutex
 	state    wire.State // of the engine
@@ -182,7 +183,7 @@ func New(cfg Config) (*Adapter, error) {
 	}
 	a := &Adapter{
 		cfg: cfg, state: wire.Down, busy: make(chan struct{}, maxOrders),
-		suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
+		warned: make(map[string]bool), suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
 	}
 	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey)
 	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.id})

@@ -51,6 +51,8 @@ func TestErrorsOfTheEngine(t *testing.T) {
 		{"generate over the pool", prefix.Generate, `{"text":"x"}`, reply(200, "application/json", `{"text":"","meta_info":{"finish_reason":{"type":"abort","message":"Over the pool.","status_code":400}}}`), wire.CodeEngineRefused, 400, `{"error":{"code":400,"message":"Over the pool.","param":null,"type":"invalid_request_error"}}`, ""},
 		{"queue full", prefix.Generate, `{"text":"x"}`, reply(503, "application/json", `{"object":"error","message":"The queue is full.","code":503}`), wire.CodeEngineBusy, 0, "", "The queue is full."},
 		{"queue full in a stream", prefix.Chat, stream, events(`{"error":{"object":"error","message":"The queue is full.","code":503}}`), wire.CodeEngineBusy, 0, "", "The queue is full."},
+		{"queue full, called the client's", prefix.Chat, whole, reply(400, "application/json", `{"error":{"message":"503: The request queue is full.","type":"invalid_request_error","code":400}}`), wire.CodeEngineBusy, 0, "", "The request queue is full."},
+		{"words that begin with a number", prefix.Chat, whole, reply(400, "application/json", `{"error":{"message":"404: no"}}`), wire.CodeEngineRefused, 400, `{"error":{"message":"404: no"}}`, ""},
 		{"429", prefix.Chat, whole, reply(429, "text/plain", "slow down"), wire.CodeEngineBusy, 0, "", "slow down"},
 		{"our key refused", prefix.Chat, whole, reply(401, "application/json", `{"error":"Unauthorized"}`), wire.CodeEngineFault, 0, "", "Unauthorized"},
 		{"an error of the engine's", prefix.Chat, whole, reply(500, "text/plain", "Internal Server Error"), wire.CodeEngineFault, 0, "", "Internal Server Error"},

@@ -62,6 +62,7 @@ type serverInfo struct {
 	EvictionPolicy     string `json:"radix_eviction_policy"`
 	CacheReport        bool   `json:"enable_cache_report"`
 	PriorityScheduling bool   `json:"enable_priority_scheduling"`
+	MaxLoadedLoRAs     int    `json:"max_loaded_loras"`
 	RandomSeed         int64  `json:"random_seed"` // drawn at each start, unless the operator sets one
 	SchedulerInfo      struct {
 		MaxTotalNumTokens int64 `json:"max_total_num_tokens"`
@@ -85,6 +86,7 @@ func (e *engine) describeSGLang(ctx context.Context, d *description) (found bool
 	info.PageSize, info.EvictionPolicy = max(1, si.PageSize), cmp.Or(si.EvictionPolicy, "lru")
 	info.ContextLength = cmp.Or(si.ContextLength, info.Models[0].ContextLength)
 	info.CacheReport, info.PriorityEnabled = si.CacheReport, si.PriorityScheduling
+	d.maxLoaded = si.MaxLoadedLoRAs
 	info.DPSize, info.MaxRunning = si.DPSize, si.MaxRunningRequests
 	if len(si.InternalStates) > 0 && si.InternalStates[0].MaxRunning > 0 {
 		info.MaxRunning = si.InternalStates[0].MaxRunning
@@ -96,7 +98,15 @@ func (e *engine) describeSGLang(ctx context.Context, d *description) (found bool
 	if err := json.Unmarshal(model, &d.weights); err != nil {
 		return true, err
 	}
+	var can struct {
+		Generate *bool `json:"is_generation"`
+		Audio    *bool `json:"has_audio_understanding"`
+	}
+	if err := json.Unmarshal(model, &can); err != nil {
+		return true, err
+	}
 	info.WeightVersion = d.weights.Version
+	info.Embeds, info.NoAudio = can.Generate != nil && !*can.Generate, can.Audio != nil && !*can.Audio
 	if len(model) <= wire.MaxModelInfo {
 		info.ModelInfo = model
 	}

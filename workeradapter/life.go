@@ -147,6 +147,9 @@ func (v *vigil) up(ctx context.Context, now time.Time) error {
 		a.lost.CompareAndSwap(false, lost)
 		return err
 	}
+	if v.seen != nil && !lost {
+		d.remember(v.seen)
+	}
 	d.complete(a)
 	if v.seen != nil && !lost && v.seen.sameLife(d) {
 		err = v.keep(d)
@@ -336,6 +339,7 @@ type description struct {
 	info  wire.WorkerInfo // of no worker in particular
 	start string          // tells starts of the engine apart, where it tells
 	weights
+	maxLoaded int // adapters that are in memory at a time; 0: not told
 }
 
 // weights are what an SGLang runs.
@@ -351,7 +355,7 @@ func (d *description) complete(a *Adapter) {
 	d.info.MaxRunning = min(cmp.Or(a.cfg.MaxRunning, d.info.MaxRunning, defaultRunning), wire.MaxLeases)
 	d.info.MaxPayload = a.cfg.Bus.Bulk.MaxPayload()
 	d.info.DPSize = min(max(1, d.info.DPSize), maxRanks)
-	d.info.Models = a.cfg.models(d.info.Models, a.cfg.Log)
+	d.info.Models = a.models(d)
 }
 
 const (

@@ -68,6 +68,44 @@ func TestModelsThatAWorkerAnswersTo(t *testing.T) {
 	s.idle()
 }
 
+// An engine that has room for two adapters drops one for a third, and loads it again by itself when it is asked for. One that
+// goes although there is room is gone.
+func TestAdaptersThatMadeRoomAreStillServed(t *testing.T) {
+	t.Parallel()
+	lora := func(name string) string { return `{"id":"` + name + `","parent":"m"}` }
+	serve := func(e *testkit.Engine, loras ...string) {
+		doc := `{"data":[` + strings.Join(append([]string{`{"id":"m"}`}, loras...), ",") + `]}`
+		e.Handle("/v1/models", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(doc)) }) //nolint:errcheck // a difference shows
+	}
+	s := newSite(t, func(e *testkit.Engine, c *workeradapter.Config) {
+		e.SetInfo("max_loaded_loras", 2)
+		serve(e, lora("a"), lora("b"))
+		c.Describe = 20 * time.Millisecond
+	})
+	serves := func(want ...string) {
+		t.Helper()
+		testkit.Eventually(t, "the names are right", func() bool {
+			var names []string
+			for _, m := range s.gateway.Info("w").Models {
+				if m.Loaded || m.Kind == wire.BaseModel {
+					names = append(names, m.Name)
+				} else {
+					names = append(names, m.Name+" dropped")
+				}
+			}
+			return cmp.Equal(names, want)
+		})
+	}
+	serves("m", "a", "b")
+	serve(s.engine, lora("b"), lora("c"))
+	serves("m", "b", "c", "a dropped")
+	serve(s.engine, lora("c"))
+	serves("m", "c")
+	if info := s.gateway.Info("w"); info.Instance != s.now {
+		t.Error("adapters that come and go are no other life")
+	}
+}
+
 func TestAdaptersAreLoadedWhenTheyAreFirstAskedFor(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) {
@@ -177,6 +215,22 @@ func TestOtherEnginesAreRecognised(t *testing.T) {
 				return told.OK && strings.Contains(string(told.Body), `"num_running_reqs":0`)
 			})
 		})
+	}
+}
+
+func TestWhatAnEngineCannotDoIsTold(t *testing.T) {
+	t.Parallel()
+	for doc, want := range map[string][2]bool{
+		`{"is_generation":false,"has_audio_understanding":true}`: {true, false},
+		`{"is_generation":true,"has_audio_understanding":false}`: {false, true},
+		`{"model_path":"m"}`: {false, false},
+	} {
+		s := newSite(t, func(e *testkit.Engine, _ *workeradapter.Config) {
+			e.Handle("/model_info", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(doc)) }) //nolint:errcheck // a difference shows
+		})
+		if info := s.gateway.Info("w"); info.Embeds != want[0] || info.NoAudio != want[1] {
+			t.Errorf("%s: embeds %v, no audio %v", doc, info.Embeds, info.NoAudio)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package workeradapter
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,7 +95,7 @@ func (r *relay) refusal() wire.End {
 		return r.end(wire.CodeEngineBroke)
 	}
 	r.saw()
-	status := r.resp.StatusCode
+	status := cmp.Or(serverStatus(errorText(doc)), r.resp.StatusCode)
 	return r.refuse(&fault{status: status, text: errorText(doc)}, doc, r.resp.Header.Get("Content-Type"))
 }
 

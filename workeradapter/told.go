@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/radixbus/radixbus/internal/wire"
@@ -289,6 +290,9 @@ func statusOf(doc []byte) int {
 		Message string `json:"message"`
 	}
 	json.Unmarshal(doc, &e) //nolint:errcheck // a plain string, say: it tells nothing
+	if n := serverStatus(e.Message); n > 0 {
+		return n
+	}
 	if n, ok := e.Code.(float64); ok && n >= 400 && n < 600 {
 		return int(n)
 	}
@@ -302,6 +306,17 @@ func statusOf(doc []byte) int {
 		return statuses[e.Type]
 	}
 	return http.StatusBadGateway
+}
+
+// serverStatus is the status that SGLang's words begin with where it calls an error of its own the client's, as a full queue
+// in a response: "503: The request queue is full."; 0 when they do not.
+func serverStatus(message string) int {
+	if number, _, ok := strings.Cut(message, ": "); ok && len(number) == 3 {
+		if n, err := strconv.Atoi(number); err == nil && n >= 500 && n < 600 {
+			return n
+		}
+	}
+	return 0
 }
 
 // end turns it into the last frame's figures. Numbers that cannot be are not passed on.

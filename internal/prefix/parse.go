@@ -43,6 +43,9 @@ func Parse(route Route, body []byte) (*Request, error) {
 	if err := p.readPrompts(); err != nil {
 		return nil, err
 	}
+	if p.loraList && !r.Batch && !route.ByLoad() { // an engine with adapters dies of it
+		return nil, &FieldError{"lora_path", "Invalid 'lora_path': expected a string for a single prompt, but got an array instead."}
+	}
 	r.Points = r.doc.Points(Editable)
 	return r, nil
 }
@@ -56,6 +59,7 @@ type parser struct {
 	oldRank                         int
 	hasOldRank                      bool
 	blankQuery                      bool // of /v1/score
+	loraList                        bool // lora_path is a list
 }
 
 // take reads one member that is not null, unless it is part of the prompt.
@@ -207,6 +211,7 @@ func (p *parser) takeLoRA(f *jsonscan.Field) *FieldError {
 	if f.Kind != jsonscan.Array {
 		return wrongType(f.Key, "a string", f.Kind)
 	}
+	p.loraList = true
 	for i, at := range p.doc.Elems(f.Root) {
 		n := p.doc.Nodes[at]
 		if n.Kind != jsonscan.String && n.Kind != jsonscan.Null {

@@ -182,8 +182,11 @@ func (r *Roster) View() *View {
 			k := key{m.Name, w.Info.Pool}
 			s := served[k]
 			if s == nil {
-				s = &Served{Model: m, Pool: w.Info.Pool}
+				s = &Served{Model: m, Pool: w.Info.Pool, Info: w.Info}
 				served[k] = s
+			}
+			if w.State == wire.Ready && s.Ready == 0 {
+				s.Info = w.Info
 			}
 			s.Workers++
 			if w.State == wire.Ready {
@@ -218,7 +221,8 @@ type View struct {
 type Served struct {
 	Model   wire.Model
 	Pool    string
-	Workers int // live workers of the pool that serve the name
+	Info    *wire.WorkerInfo // of one of the pool's workers, of a ready one if there is one: what is the same for all
+	Workers int              // live workers of the pool that serve the name
 	Ready   int // of them, taking requests
 }
 

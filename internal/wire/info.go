@@ -51,6 +51,8 @@ type WorkerInfo struct {
 	AdapterVersion  string   `json:"adapter_version"`
 	WireVersion     int      `json:"wire_version"`
 	PriorityEnabled bool     `json:"priority_scheduling,omitempty"`
+	Embeds          bool     `json:"embeds,omitempty"`   // it does not generate: some engines die of being asked to
+	NoAudio         bool     `json:"no_audio,omitempty"` // it says that it understands none
 
 	URL       string          `json:"url,omitempty"`        // of the engine, for people: without credentials, and as its adapter calls it
 	Adapter   string          `json:"adapter,omitempty"`    // one life of the adapter's process: a name is one adapter's at a time

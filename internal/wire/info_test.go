@@ -29,7 +29,7 @@ func fullWorkerInfo() *wire.WorkerInfo {
 		Engine: "engine-1", EngineKind: "sglang", EngineVersion: "0.5.6", DPRank: 3, DPSize: 4,
 		CapacityTokens: 400_000, PageSize: 16, EvictionPolicy: "lru", ContextLength: 131_072, MaxRunning: 48,
 		CacheReport: true, WeightVersion: "v7", MaxPayload: 1 << 20, AdapterVersion: "1.2.3", WireVersion: 1,
-		PriorityEnabled: true, URL: "http://10.0.0.1:30000", Adapter: "a-1", ModelInfo: json.RawMessage(`{"model_path":"llama"}`),
+		PriorityEnabled: true, Embeds: true, NoAudio: true, URL: "http://10.0.0.1:30000", Adapter: "a-1", ModelInfo: json.RawMessage(`{"model_path":"llama"}`),
 	}
 }
 
