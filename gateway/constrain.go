@@ -24,7 +24,7 @@ func (g *Gateway) constrain(r *http.Request, c *call) error {
 		rank = q.DPRank
 	}
 	if rank >= 0 {
-		if !g.hasRank(a.Pool, rank) {
+		if !g.has(func(w *wire.WorkerInfo) bool { return w.Pool == a.Pool && w.DPRank == rank }) {
 			return badRequest("routed_dp_rank", "No worker of this model has the data-parallel rank %d.", rank)
 		}
 		a.RankPlus1 = uint32(rank) + 1
@@ -60,15 +60,6 @@ func (g *Gateway) constrain(r *http.Request, c *call) error {
 	}
 	a.Engine, a.RankPlus1, a.Session = keeper.Info.Engine, uint32(at.Rank)+1, ""
 	return nil
-}
-
-func (g *Gateway) hasRank(pool string, rank int) bool {
-	for _, w := range g.roster.View().Workers {
-		if w.Info.Pool == pool && w.Info.DPRank == rank {
-			return true
-		}
-	}
-	return false
 }
 
 // keeper is a worker of the engine that keeps a response. A name that says nothing, because it was not given out here, is

@@ -246,17 +246,23 @@ func (g *Gateway) smgLoads(w http.ResponseWriter, r *http.Request, _ who) {
 	writeJSON(w, map[string]any{"workers": told, "total_workers": len(told), "successful": good, "failed": len(told) - good})
 }
 
-// healthGenerate has an engine of each model generate a token, unless one model is named.
+// healthGenerate has an engine of each model generate a token, unless one model is named. Engines that are no SGLang are left
+// out where there are others: they have no such route.
 func (g *Gateway) healthGenerate(w http.ResponseWriter, r *http.Request, who who) {
 	route := surface.Lookup(http.MethodGet, "/health_generate")
 	g.settle(r.Context())
 	var pools []string
-	for _, s := range g.roster.View().Models {
-		pools = append(pools, s.Pool)
+	for _, w := range g.roster.View().Workers {
+		if w.Info.EngineKind == sglang {
+			pools = append(pools, w.Info.Pool)
+		}
 	}
 	slices.Sort(pools)
 	pools = slices.Compact(pools)
-	if len(pools) < 2 || r.Header.Get(headerModel) != "" {
+	if len(pools) == 1 && r.Header.Get(headerModel) == "" {
+		r.Header.Set(headerModel, pools[0])
+	}
+	if len(pools) == 0 || r.Header.Get(headerModel) != "" {
 		g.serve(w, r, who, route)
 		return
 	}

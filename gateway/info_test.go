@@ -185,22 +185,35 @@ func TestWorkersAreListedInSMGsShape(t *testing.T) {
 
 func TestHealthGenerateAsksAnEngineOfEachModel(t *testing.T) {
 	t.Parallel()
-	e, w := fleet(t)
-	e.sched.Decide(placeByPool(map[string]*testkit.Worker{"llama": w[0], "qwen": w[3]}))
+	hub := testkit.NewHub(t)
+	kind := func(kind string) func(*wire.WorkerInfo) {
+		return func(i *wire.WorkerInfo) { i.EngineKind = kind }
+	}
+	w := []*testkit.Worker{
+		testkit.NewWorkerOf(t, hub, "a", kind("sglang"), "llama"),
+		testkit.NewWorkerOf(t, hub, "b", kind("sglang"), "qwen"),
+		testkit.NewWorkerOf(t, hub, "c", kind("vllm"), "mistral"),
+	}
+	e := newEdgeOn(t, hub, 0, nil)
+	testkit.Eventually(t, "all are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":3`) })
+	e.sched.Decide(placeByPool(map[string]*testkit.Worker{"llama": w[0], "qwen": w[1]}))
 	w[0].Answer(func(j *testkit.Job) { j.Reply(200, "") })
-	w[3].Answer(func(j *testkit.Job) { j.Reply(200, "") })
+	w[1].Answer(func(j *testkit.Job) { j.Reply(200, "") })
 	if got := e.do(e.request("GET", "/health_generate", "")); got.status != 200 {
 		t.Errorf("%d %s", got.status, got.body)
 	}
-	if len(w[0].Jobs()) != 1 || len(w[3].Jobs()) != 1 || w[0].Jobs()[0].Path != "/health_generate" {
-		t.Errorf("%d and %d engines were asked", len(w[0].Jobs()), len(w[3].Jobs()))
+	if len(w[0].Jobs()) != 1 || len(w[1].Jobs()) != 1 || w[0].Jobs()[0].Path != "/health_generate" {
+		t.Errorf("%d and %d engines were asked", len(w[0].Jobs()), len(w[1].Jobs()))
 	}
-	w[3].Answer(func(j *testkit.Job) { j.Reply(503, "") })
+	w[1].Answer(func(j *testkit.Job) { j.Reply(503, "") })
 	if got := e.do(e.request("GET", "/health_generate", "")); got.status != 503 {
 		t.Errorf("one model's engine is ill: %d %s", got.status, got.body)
 	}
 	if got := e.do(e.request("GET", "/health_generate", "", "X-Radixbus-Model", "llama")); got.status != 200 {
 		t.Errorf("the other one's is well: %d %s", got.status, got.body)
+	}
+	if got := e.do(e.request("GET", "/health_generate", "", "X-Radixbus-Model", "mistral")); got.status != 501 {
+		t.Errorf("no SGLang: %d %s", got.status, got.body)
 	}
 }
 

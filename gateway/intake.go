@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -200,7 +201,7 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	if adapter := g.roster.View().Lookup(q.LoRA); q.LoRA != "" && adapter != nil && adapter.Model.Kind == wire.LoRAModel && adapter.Pool == served.Pool {
 		served = adapter // named in a field of its own
 	}
-	if err := able(c.route, served); err != nil {
+	if err := g.able(c.route, served); err != nil {
 		return err
 	}
 	g.take(c, served)
@@ -232,16 +233,26 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	return g.constrain(r, c)
 }
 
+// sglang is the kind of engine that has routes of its own.
+const sglang = "sglang"
+
+// has tells whether there is a worker of which something is true.
+func (g *Gateway) has(is func(*wire.WorkerInfo) bool) bool {
+	return slices.ContainsFunc(g.roster.View().Workers, func(w *roster.Worker) bool { return is(w.Info) })
+}
+
 // able tells why a model cannot serve a route, or nil: engines die of some requests that they cannot serve, break off others,
 // and answer some with another model.
-func able(route *surface.Route, served *roster.Served) error {
+func (g *Gateway) able(route *surface.Route, served *roster.Served) error {
 	info := served.Info
 	switch {
+	case route.SGLang && info.EngineKind != sglang && !g.has(func(w *wire.WorkerInfo) bool { return w.Pool == served.Pool && w.EngineKind == sglang }):
+		return notHere(fmt.Sprintf("%s is a route of SGLang's alone, and the engines of %s are none.", route.Path, served.Model.Name))
 	case route.Kind == surface.ByPrefix && info.Embeds:
 		return badRequest("model", "The model %s embeds; it does not generate: use /v1/embeddings.", served.Model.Name)
 	case route.Opaque && info.NoAudio:
 		return badRequest("model", "The model %s understands no audio.", served.Model.Name)
-	case route.Dialect == surface.Responses && info.EngineKind == "sglang" && served.Model.Kind == wire.LoRAModel:
+	case route.Dialect == surface.Responses && info.EngineKind == sglang && served.Model.Kind == wire.LoRAModel:
 		return badRequest("model", "SGLang serves no adapters on /v1/responses: %s is one, of %s. Use /v1/chat/completions.", served.Model.Name, served.Pool)
 	}
 	return nil
@@ -271,6 +282,9 @@ func (g *Gateway) describeEmpty(ctx context.Context, r *http.Request, c *call) e
 	id := r.PathValue("id")
 	if c.route.Kind != surface.Kept {
 		served, err := g.meant(ctx, r.Header.Get(headerModel))
+		if err == nil {
+			err = g.able(c.route, served)
+		}
 		if err == nil {
 			g.take(c, served)
 		}
@@ -303,7 +317,7 @@ func (g *Gateway) describeOpaque(ctx context.Context, r *http.Request, c *call) 
 	if err != nil {
 		return err
 	}
-	if err := able(c.route, served); err != nil {
+	if err := g.able(c.route, served); err != nil {
 		return err
 	}
 	g.take(c, served)

@@ -190,6 +190,9 @@ func (g *Gateway) unplaced(ctx context.Context, c *call, err error, last ending)
 		if r.reply.Code == wire.CodeNoWorker && last.code != wire.CodeOK {
 			return last
 		}
+		if r.reply.Code == wire.CodeNoWorker && c.assign.Engine != "" {
+			return ending{code: r.reply.Code, detail: "It goes on with what one engine keeps, and that one takes nothing now."}
+		}
 		// A verdict without a reason is a queue that is not there yet.
 		return ending{code: cmp.Or(r.reply.Code, wire.CodeOverloaded), detail: r.reply.Message, retryAfter: time.Duration(r.reply.RetryAfterMillis) * time.Millisecond}
 	}

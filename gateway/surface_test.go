@@ -207,11 +207,12 @@ func TestModelsAreNotAskedForWhatTheyCannotDo(t *testing.T) {
 	hub := testkit.NewHub(t)
 	testkit.NewWorkerOf(t, hub, "e", func(i *wire.WorkerInfo) { i.Embeds = true }, "embedder")
 	testkit.NewWorkerOf(t, hub, "t", func(i *wire.WorkerInfo) { i.NoAudio = true }, "llama", "sql")
+	testkit.NewWorkerOf(t, hub, "v", func(i *wire.WorkerInfo) { i.EngineKind = "vllm" }, "qwen")
 	e := newEdgeOn(t, hub, 0, nil)
 	e.sched.Decide(func(context.Context, *wire.AssignRequest) (*wire.AssignReply, error) {
 		return testkit.Refused(wire.CodeOverloaded, 0, ""), nil
 	})
-	testkit.Eventually(t, "both are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":2`) })
+	testkit.Eventually(t, "all are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":3`) })
 	kind, body := form(t, "llama")
 	for _, tt := range []struct {
 		path, body, kind string
@@ -224,6 +225,9 @@ func TestModelsAreNotAskedForWhatTheyCannotDo(t *testing.T) {
 		{"/v1/responses", `{"model":"sql","input":"x"}`, "", 400},
 		{"/v1/responses", `{"model":"llama:sql","input":"x"}`, "", 400},
 		{"/v1/responses", `{"model":"llama","input":"x"}`, "", 429},
+		{"/v1/responses", `{"model":"qwen","input":"x"}`, "", 429},
+		{"/v1/score", `{"model":"qwen","query":"x","items":["a"],"label_token_ids":[1]}`, "", 429},
+		{"/parse_function_call", `{"model":"qwen","text":"x","tools":[]}`, "", 501},
 		{chatPath, `{"model":"sql","messages":[{"role":"user","content":"x"}]}`, "", 429},
 	} {
 		if got := e.post(tt.path, tt.body, "Content-Type", cmp.Or(tt.kind, "application/json")); got.status != tt.status || failureIn(t, got.body).Message == "" {

@@ -223,7 +223,7 @@ type Served struct {
 	Pool    string
 	Info    *wire.WorkerInfo // of one of the pool's workers, of a ready one if there is one: what is the same for all
 	Workers int              // live workers of the pool that serve the name
-	Ready   int // of them, taking requests
+	Ready   int              // of them, taking requests
 }
 
 // Lookup finds who serves a model name; nil when nobody does.
