@@ -154,6 +154,9 @@ func TestWhatIsKnownAndNotHereSaysSo(t *testing.T) {
 		if f := failureIn(t, got.body); got.status != 501 || f.Code != "not_implemented" || !strings.Contains(f.Message, tt.says) {
 			t.Errorf("%s %s = %d %s", tt.method, tt.path, got.status, got.body)
 		}
+		if got.header.Get("X-Should-Retry") != "false" { // official SDKs tried three times, as they do after any other 5xx
+			t.Errorf("%s %s invites to try again: %v", tt.method, tt.path, got.header)
+		}
 	}
 	for _, path := range []string{"/v1/messages/batches", "/v1/messages/batches/b/results"} {
 		got := e.do(e.request("GET", path, ""))
