@@ -195,6 +195,9 @@ func identify(w http.ResponseWriter, r *http.Request) who {
 		n.label = n.id.String()
 	}
 	w.Header().Set(headerRequestID, n.label)
+	if surface.IsAnthropic(r.URL.Path) { // whose clients know it by this name
+		w.Header().Set("Request-Id", n.label)
+	}
 	w.Header().Set("X-Radixbus-Request", n.id.String())
 	return n
 }

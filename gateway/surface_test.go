@@ -303,6 +303,9 @@ func TestErrorsHaveTheShapeOfTheirRoute(t *testing.T) {
 		if !strings.HasPrefix(got.body, `{"type":"error","error":{"message":`) || !strings.Contains(got.body, `"type":"`+tt.kind+`"`) {
 			t.Errorf("%s %s %s = %d %s", tt.method, tt.path, tt.body, got.status, got.body)
 		}
+		if name := got.header.Get("Request-Id"); name == "" || name != got.header.Get("X-Request-Id") { // the official SDK looks there
+			t.Errorf("%s %s has the name %q", tt.method, tt.path, name)
+		}
 	}
 }
 
