@@ -84,6 +84,9 @@ func (f *Failure) write(w http.ResponseWriter, path string) {
 	if f.Allow != "" {
 		h.Set("Allow", f.Allow)
 	}
+	if f.Status == http.StatusNotImplemented || f.Status == http.StatusGatewayTimeout {
+		h.Set("X-Should-Retry", "false") // official SDKs try every other 5xx again: here it only takes three times as long
+	}
 	e := envelope{Error: f.inner()}
 	if surface.IsAnthropic(path) {
 		e = f.anthropic()

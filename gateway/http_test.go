@@ -311,6 +311,9 @@ func TestDeadline(t *testing.T) {
 	t.Run("before the answer", func(t *testing.T) {
 		e.workers[0].Answer(func(j *testkit.Job) { j.Accept() })
 		got := e.post(chatPath, chat(true), "X-Radixbus-Deadline-Ms", "200")
+		if got.header.Get("X-Should-Retry") != "false" { // or official SDKs ask three times, and wait three times as long as they said
+			t.Errorf("a request whose time is over invites to try again: %v", got.header)
+		}
 		if f := failureIn(t, got.body); got.status != 504 || f.Code != "deadline_exceeded" || f.Type != "timeout_error" {
 			t.Errorf("got %d %+v", got.status, f)
 		}

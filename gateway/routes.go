@@ -69,16 +69,20 @@ func (g *Gateway) routes() http.Handler {
 	})
 }
 
-// absent are routes of OpenAI's and SGLang's surfaces that are known and not here, by where they begin.
+// absent are routes of OpenAI's, Anthropic's and SGLang's surfaces that are known and not here, by where they begin.
 var absent = map[string]string{
-	"/v1/files":          "Files are not served here yet.",
-	"/v1/files/":         "Files are not served here yet.",
-	"/v1/batches":        "Batches are not served here yet: send the requests one by one.",
-	"/v1/batches/":       "Batches are not served here yet: send the requests one by one.",
-	"/v1/realtime":       "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
-	"/v1/realtime/":      "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
-	"/v1/conversations":  "Conversations are not stored here: use previous_response_id, or send the messages.",
-	"/v1/conversations/": "Conversations are not stored here: use previous_response_id, or send the messages.",
+	"/v1/files":                  "Files are not served here yet.",
+	"/v1/files/":                 "Files are not served here yet.",
+	"/v1/batches":                "Batches are not served here yet: send the requests one by one.",
+	"/v1/batches/":               "Batches are not served here yet: send the requests one by one.",
+	"/v1/messages/batches":       "Batches are not served here yet: send the requests one by one.",
+	"/v1/messages/batches/":      "Batches are not served here yet: send the requests one by one.",
+	"/v1/realtime":               "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
+	"/v1/realtime/":              "Realtime sessions over WebSocket are not served here: use /v1/audio/transcriptions or /v1/chat/completions.",
+	"/v1/conversations":          "Conversations are not stored here: use previous_response_id, or send the messages.",
+	"/v1/conversations/":         "Conversations are not stored here: use previous_response_id, or send the messages.",
+	"/v1/responses/input_tokens": "Tokens of responses are not counted here: use /v1/messages/count_tokens or /v1/tokenize.",
+	"/v1/responses/compact":      "Compaction of conversations is not served here: use previous_response_id, or send what is to be kept.",
 }
 
 func notHere(text string) *Failure {
@@ -191,6 +195,9 @@ func identify(w http.ResponseWriter, r *http.Request) who {
 		n.label = n.id.String()
 	}
 	w.Header().Set(headerRequestID, n.label)
+	if surface.IsAnthropic(r.URL.Path) { // whose clients know it by this name
+		w.Header().Set("Request-Id", n.label)
+	}
 	w.Header().Set("X-Radixbus-Request", n.id.String())
 	return n
 }

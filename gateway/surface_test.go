@@ -149,10 +149,20 @@ func TestWhatIsKnownAndNotHereSaysSo(t *testing.T) {
 		{"POST", "/v1/batches", "Batches"}, {"POST", "/v1/batches/b/cancel", "Batches"},
 		{"GET", "/v1/realtime?model=x", "WebSocket"}, {"POST", "/v1/realtime/sessions", "WebSocket"},
 		{"POST", "/v1/conversations", "Conversations"}, {"GET", "/v1/conversations/c/items", "Conversations"},
+		{"POST", "/v1/responses/input_tokens", "/v1/messages/count_tokens"}, {"POST", "/v1/responses/compact", "Compaction"},
 	} {
 		got := e.do(e.request(tt.method, tt.path, "", "Connection", "Upgrade", "Upgrade", "websocket"))
 		if f := failureIn(t, got.body); got.status != 501 || f.Code != "not_implemented" || !strings.Contains(f.Message, tt.says) {
 			t.Errorf("%s %s = %d %s", tt.method, tt.path, got.status, got.body)
+		}
+		if got.header.Get("X-Should-Retry") != "false" { // official SDKs tried three times, as they do after any other 5xx
+			t.Errorf("%s %s invites to try again: %v", tt.method, tt.path, got.header)
+		}
+	}
+	for _, path := range []string{"/v1/messages/batches", "/v1/messages/batches/b/results"} {
+		got := e.do(e.request("GET", path, ""))
+		if got.status != 501 || !strings.Contains(got.body, `"type":"error"`) || !strings.Contains(got.body, "Batches") {
+			t.Errorf("%s = %d %s", path, got.status, got.body)
 		}
 	}
 }
@@ -323,11 +333,14 @@ func TestErrorsHaveTheShapeOfTheirRoute(t *testing.T) {
 		{"POST", "/v1/messages", samples["/v1/messages"], "rate_limit_error"},
 		{"POST", "/v1/messages/count_tokens", samples["/v1/messages/count_tokens"], "rate_limit_error"},
 		{"GET", "/v1/messages", "", "invalid_request_error"},
-		{"POST", "/v1/messages/batches", "{}", "not_found_error"},
+		{"POST", "/v1/messages/drafts", "{}", "not_found_error"},
 	} {
 		got := e.do(e.request(tt.method, tt.path, tt.body))
 		if !strings.HasPrefix(got.body, `{"type":"error","error":{"message":`) || !strings.Contains(got.body, `"type":"`+tt.kind+`"`) {
 			t.Errorf("%s %s %s = %d %s", tt.method, tt.path, tt.body, got.status, got.body)
+		}
+		if name := got.header.Get("Request-Id"); name == "" || name != got.header.Get("X-Request-Id") { // the official SDK looks there
+			t.Errorf("%s %s has the name %q", tt.method, tt.path, name)
 		}
 	}
 }
