@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -92,7 +93,7 @@ func TestWrongMethodsAreToldTheRightOne(t *testing.T) {
 			t.Errorf("%s %s = %d, Allow %q, %s; want 405, Allow %q", tt.method, tt.path, got.status, got.header.Get("Allow"), got.body, tt.allow)
 		}
 	}
-	for _, path := range []string{"/livez", "/readyz", "/health", "/v1/models", "/v1/models/llama", "//v1/models", "/v1//models/llama", "/v1/./models"} {
+	for _, path := range []string{"/livez", "/readyz", "/readiness", "/health", "/v1/models", "/v1/models/llama", "//v1/models", "/v1//models/llama", "/v1/./models"} {
 		if got := e.do(e.request("HEAD", path, "")); got.status != 200 {
 			t.Errorf("HEAD %s = %d", path, got.status)
 		}
@@ -376,6 +377,32 @@ func TestNamesAndHeaders(t *testing.T) {
 	}
 	if got := e.post(chatPath, chat(true)); got.header.Get("X-Request-Id") != got.header.Get("X-Radixbus-Request") {
 		t.Errorf("without a label: %v", got.header)
+	}
+}
+
+func TestARequestIsNamedByTheHeadersThatSMGReads(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	long := strings.Repeat("x", wire.MaxName+1)
+	for _, tt := range []struct {
+		name    string
+		headers []string
+		want    string // empty: the minted one
+	}{
+		{"correlation id", []string{"X-Correlation-Id", "c"}, "c"},
+		{"trace id", []string{"X-Trace-Id", "t"}, "t"},
+		{"request id without x", []string{"Request-Id", "r"}, "r"},
+		{"the first of them", []string{"Request-Id", "r", "X-Trace-Id", "t", "X-Correlation-Id", "c"}, "c"},
+		{"x-request-id before all", []string{"X-Correlation-Id", "c", "X-Request-Id", "mine"}, "mine"},
+		{"one that cannot be carried is passed over", []string{"X-Correlation-Id", long, "Request-Id", "r"}, "r"},
+		{"none that can be carried", []string{"X-Trace-Id", "\u00e4"}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := e.do(e.request("GET", "/v1/models", "", tt.headers...))
+			if want := cmp.Or(tt.want, got.header.Get("X-Radixbus-Request")); got.status != 200 || got.header.Get("X-Request-Id") != want {
+				t.Errorf("status %d, x-request-id %q, want %q", got.status, got.header.Get("X-Request-Id"), want)
+			}
+		})
 	}
 }
 

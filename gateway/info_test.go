@@ -223,6 +223,10 @@ func TestReadinessIsTheTruthOfThisMoment(t *testing.T) {
 	if got := e.do(e.request("GET", "/readyz", "")); got.status != 200 {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
+	smg := decode[map[string]any](t, e.do(e.request("GET", "/readiness", "")), 200) // in its own words, for scripts
+	if smg["status"] != "ready" || smg["healthy_workers"] != 2.0 || smg["total_workers"] != 2.0 {
+		t.Errorf("/readiness = %v", smg)
+	}
 	e.workers[0].Leave()
 	if got := e.do(e.request("GET", "/readyz", "")); got.status != 200 {
 		t.Errorf("one of two is gone: %d %s", got.status, got.body)
@@ -230,6 +234,9 @@ func TestReadinessIsTheTruthOfThisMoment(t *testing.T) {
 	e.workers[1].Leave() // without a word: its last beat still says that it is ready
 	if got := e.do(e.request("GET", "/readyz", "")); got.status != 503 || !strings.Contains(got.body, "no worker answers") {
 		t.Errorf("both are gone: %d %s", got.status, got.body)
+	}
+	if got := e.do(e.request("GET", "/readiness", "")); got.status != 503 || failureIn(t, got.body).Code != "not_ready" {
+		t.Errorf("both are gone: /readiness = %d %s", got.status, got.body)
 	}
 }
 

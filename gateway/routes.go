@@ -43,9 +43,10 @@ func (g *Gateway) routes() http.Handler {
 		}
 	}
 	mux.handle("GET", "/livez", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
-	for _, path := range []string{"/readyz", "/health", "/readiness"} {
+	for _, path := range []string{"/readyz", "/health"} {
 		mux.handle("GET", path, g.readyz)
 	}
+	mux.handle("GET", "/readiness", g.readiness)
 	mux.handle("GET", "/liveness", func(w http.ResponseWriter, _ *http.Request, _ who) { fmt.Fprintln(w, "ok") })
 	for prefix, text := range absent {
 		mux.HandleFunc(prefix, func(w http.ResponseWriter, r *http.Request) {
@@ -182,16 +183,25 @@ func (g *Gateway) awaitJoin(ctx context.Context) *Failure {
 // who are the names of a request.
 type who struct {
 	id    wire.RequestID
-	label string // the client's x-request-id; the minted id when it sent none, or one that cannot be carried
-	bad   bool   // it did send one that cannot be carried
+	label string // the client's own; the minted id when it sent none, or one that cannot be carried
+	bad   bool   // its x-request-id cannot be carried
 }
 
 const headerRequestID = "X-Request-Id"
 
+// otherLabels are headers that name a request where x-request-id does not, the first one first: those that SMG reads.
+var otherLabels = [...]string{"X-Correlation-Id", "X-Trace-Id", "Request-Id"}
+
 // identify names a request, and the answer to it.
 func identify(w http.ResponseWriter, r *http.Request) who {
 	n := who{id: wire.NewRequestID(), label: r.Header.Get(headerRequestID)}
-	if n.bad = len(n.label) > wire.MaxName || !printable(n.label); n.bad || n.label == "" {
+	n.bad = !carriable(n.label)
+	for _, name := range otherLabels {
+		if other := r.Header.Get(name); n.label == "" && carriable(other) {
+			n.label = other
+		}
+	}
+	if n.bad || n.label == "" {
 		n.label = n.id.String()
 	}
 	w.Header().Set(headerRequestID, n.label)
@@ -201,6 +211,9 @@ func identify(w http.ResponseWriter, r *http.Request) who {
 	w.Header().Set("X-Radixbus-Request", n.id.String())
 	return n
 }
+
+// carriable tells whether a label can go in a message and in a header.
+func carriable(s string) bool { return len(s) <= wire.MaxName && printable(s) }
 
 func printable(s string) bool {
 	for i := range len(s) {
@@ -212,16 +225,31 @@ func printable(s string) bool {
 }
 
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request, _ who) {
+	if g.isReady(w, r) {
+		fmt.Fprintln(w, "ready")
+	}
+}
+
+// readiness is readyz as SMG answers it.
+func (g *Gateway) readiness(w http.ResponseWriter, r *http.Request, _ who) {
+	if g.isReady(w, r) {
+		view := g.roster.View()
+		writeJSON(w, map[string]any{"status": "ready", "healthy_workers": view.Ready, "total_workers": len(view.Workers)})
+	}
+}
+
+// isReady tells whether requests are taken now. If not, it has answered why.
+func (g *Gateway) isReady(w http.ResponseWriter, r *http.Request) bool {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	if err := g.Ready(ctx); err != nil {
+	err := g.Ready(ctx)
+	if err != nil {
 		(&Failure{
 			Status: http.StatusServiceUnavailable, Type: "server_error", Code: "not_ready",
 			Message: "Not ready: " + err.Error() + ".", RetryAfter: time.Second,
 		}).write(w, r.URL.Path)
-		return
 	}
-	fmt.Fprintln(w, "ready")
+	return err == nil
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
