@@ -18,8 +18,11 @@ import (
 
 type object = map[string]any
 
-// tiny is what all engines serve.
-const tiny = "tiny"
+// The models: all engines but one kind serve the first.
+const (
+	tiny     = "tiny"
+	embedder = "embedder"
+)
 
 const (
 	chatRoute     = "/v1/chat/completions"

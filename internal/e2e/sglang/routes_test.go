@@ -36,7 +36,7 @@ func documents(t *testing.T, c *testkit.Client, path string, body any) (docs []a
 	own = func(v any) {
 		switch v := v.(type) {
 		case object:
-			for _, name := range []string{"id", "item_id", "created", "created_at", "request_id", "usage", "timestamp"} {
+			for _, name := range []string{"id", "item_id", "meta_info", "created", "created_at", "request_id", "usage", "timestamp"} {
 				delete(v, name)
 			}
 			for _, inner := range v {
@@ -50,6 +50,24 @@ func documents(t *testing.T, c *testkit.Client, path string, body any) (docs []a
 	}
 	own(docs)
 	return docs, r
+}
+
+// answersAsItsEngine wants the same answer through the hub as from the engine that gives it.
+func (h *hub) answersAsItsEngine(t *testing.T, path string, body object, status int) {
+	t.Helper()
+	if body["model"] == nil {
+		body["model"] = tiny
+	}
+	t.Run(fmt.Sprint(path, " model=", body["model"], " stream=", body["stream"] == true), func(t *testing.T) {
+		got, r := documents(t, h.Client, path, body)
+		if r.Status != status || r.Header.Get("X-Radixbus-Worker") == "" {
+			t.Fatalf("through the hub: %v", r)
+		}
+		want, directly := documents(t, direct(t, h.by(t, r)), path, body)
+		if d := cmp.Diff(want, got, cmpopts.EquateApprox(1e-3, 0)); d != "" || directly.Status != r.Status {
+			t.Errorf("status %d, the engine's %d; what differs (-engine +hub):\n%s", r.Status, directly.Status, d)
+		}
+	})
 }
 
 // Every other route answers as the engine behind it does, what that refuses included: a model that generates embeds nothing.
@@ -78,24 +96,42 @@ func TestEveryRouteAnswersAsTheEngineDoes(t *testing.T) {
 		{"/encode", object{"text": "hello"}, 400},
 		{"/classify", object{"text": "hello"}, 400},
 	} {
-		if tt.body["model"] == nil {
-			tt.body["model"] = tiny
-		}
-		t.Run(fmt.Sprint(tt.path, " model=", tt.body["model"], " stream=", tt.body["stream"] == true), func(t *testing.T) {
-			got, r := documents(t, h.Client, tt.path, tt.body)
-			if r.Status != tt.status || r.Header.Get("X-Radixbus-Worker") == "" {
-				t.Fatalf("through the hub: %v", r)
-			}
-			want, directly := documents(t, direct(t, h.by(t, r)), tt.path, tt.body)
-			if d := cmp.Diff(want, got, cmpopts.EquateApprox(1e-3, 0)); d != "" || directly.Status != r.Status {
-				t.Errorf("status %d, the engine's %d; what differs (-engine +hub):\n%s", r.Status, directly.Status, d)
-			}
-		})
+		h.answersAsItsEngine(t, tt.path, tt.body, tt.status)
 	}
 	if status, doc := h.Get(t, "/health_generate"); status != http.StatusOK {
 		t.Errorf("/health_generate: %d %s", status, doc)
 	}
 	h.idle(t)
+}
+
+// A model that embeds, beside one that generates, has its own routes, and is asked for nothing else.
+func TestEmbeddingModelBesideAGeneratingOne(t *testing.T) {
+	h := up(t, engines(t, plain, embedding))
+	for _, tt := range []struct {
+		path string
+		body object
+	}{
+		{"/v1/embeddings", object{"input": []string{"hello", "there"}}},
+		{"/v1/classify", object{"input": "hello"}},
+		{"/v1/rerank", object{"query": "hello", "documents": []string{"a", "b"}}},
+		{"/v1/score", object{"query": "hello", "items": []string{"a", "b"}}},
+		{"/v1/tokenize", object{"prompt": "hello"}},
+		{"/encode", object{"text": "hello"}},
+		{"/classify", object{"text": []string{"hello", "there"}}},
+	} {
+		tt.body["model"] = embedder
+		h.answersAsItsEngine(t, tt.path, tt.body, http.StatusOK)
+	}
+	for _, path := range []string{chatRoute, "/v1/messages", "/v1/responses"} { // the engine takes the last one, and says nothing
+		r := h.Ask(t.Context(), path, chat("Why?", object{"model": embedder, "input": "Why?"}))
+		if r.Status != http.StatusBadRequest || r.Header.Get("X-Radixbus-Worker") != "" {
+			t.Errorf("%s of a model that embeds: %v", path, r)
+		}
+	}
+	h.ask(t, chatRoute, chat("Why?"))
+	if status, doc := h.Get(t, "/health_generate"); status != http.StatusOK {
+		t.Errorf("/health_generate of both: %d %s", status, doc)
+	}
 }
 
 // The turns of an engine's session find the engine that holds it, whichever that is.
