@@ -227,9 +227,3 @@ func (f *follower) wait(t *testing.T, patience time.Duration) *testkit.Reply {
 	}
 	return f.reply
 }
-
-// defect skips a test that found what is known to be wrong. When the cause is mended, the call goes.
-func defect(t *testing.T, format string, args ...any) {
-	t.Helper()
-	t.Skipf("KNOWN DEFECT: "+format, args...)
-}
