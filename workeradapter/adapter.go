@@ -185,7 +185,7 @@ func New(cfg Config) (*Adapter, error) {
 		cfg: cfg, state: wire.Down, busy: make(chan struct{}, maxOrders),
 		warned: make(map[string]bool), suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
 	}
-	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey, cfg.Name)
+	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey)
 	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.shown})
 	a.loras.init(a)
 	return a, nil

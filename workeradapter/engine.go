@@ -11,14 +11,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
 // engine is the HTTP client of one engine.
 type engine struct {
 	base  string
-	id    string // what it is called where other processes see it: see engineID
 	shown string // its URL as people see it, without credentials
 	key   string
 	calls *http.Client // inference: no timeout of its own, the attempt has one
@@ -29,7 +27,7 @@ type engine struct {
 // that meets the close looks like an engine that broke.
 const idleBound = 3 * time.Second
 
-func newEngine(base, key, adapter string) *engine {
+func newEngine(base, key string) *engine {
 	dial := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
 	calls := &http.Transport{
 		DialContext: dial.DialContext, MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, IdleConnTimeout: idleBound,
@@ -43,19 +41,9 @@ func newEngine(base, key, adapter string) *engine {
 		shown = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	}
 	return &engine{
-		base: base, id: engineID(shown, adapter), shown: shown.String(), key: key,
+		base: base, shown: shown.String(), key: key,
 		calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay},
 	}
-}
-
-// engineID is host, port and path. A loopback address means another engine on every host: there the host is called as the
-// adapter is, whose name no other one has.
-func engineID(u *url.URL, adapter string) string {
-	host := u.Host
-	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
-		host = strings.TrimSuffix(adapter+":"+u.Port(), ":")
-	}
-	return host + u.Path
 }
 
 func (e *engine) close() {
