@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -161,6 +162,32 @@ func TestNobodyListensMeansTheNextWorkerAtOnce(t *testing.T) {
 	}
 	if h := history(e.sched.Requests()[1]); !slices.Equal(h, []wire.Code{wire.CodeWorkerGone}) {
 		t.Errorf("history = %v", h)
+	}
+}
+
+// Two ranks of one engine are one engine that fails, not two.
+func TestAnotherEngineIsTriedAfterTheRanksOfOne(t *testing.T) {
+	t.Parallel()
+	hub := testkit.NewHub(t)
+	var workers []*testkit.Worker
+	for i, engine := range []string{"e0", "e0", "e1", "e2"} {
+		w := testkit.NewWorkerOf(t, hub, fmt.Sprint("w", i), func(i *wire.WorkerInfo) { i.Engine = engine }, model)
+		w.Answer(func(j *testkit.Job) { j.Accept(); j.End(wire.CodeEngineFault, "") })
+		workers = append(workers, w)
+	}
+	workers[3].Answer(func(j *testkit.Job) { j.Reply(200, `{}`) })
+	e := newEdgeOn(t, hub, 0, nil)
+	testkit.Eventually(t, "all are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":4`) })
+	order := []int{0, 1, 3}
+	e.sched.Decide(func(_ context.Context, r *wire.AssignRequest) (*wire.AssignReply, error) {
+		return testkit.Placed(workers[order[r.Attempt-1]]), nil
+	})
+	if got := e.post(chatPath, chat(false)); got.status != 200 {
+		t.Errorf("two ranks of an engine fail, another engine does not: %d %s", got.status, got.body)
+	}
+	order = []int{1, 0, 2, 3}
+	if got := e.post(chatPath, chat(false)); got.status != 502 {
+		t.Errorf("two engines fail: %d %s, want no third", got.status, got.body)
 	}
 }
 

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/roster"
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
@@ -76,7 +78,7 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 		}
 		g.cfg.Log.Debug("attempt failed", "request", c.id.String(), "attempt", attempt, "worker", p.Worker, "code", last.code.String(), "detail", last.detail)
 		c.assign.History = append(c.assign.History, wire.Outcome{Attempt: attempt, Worker: p.Worker, Instance: p.Instance, Code: last.code})
-		if int(attempt) >= g.cfg.MaxAttempts || poison(c.assign.History) {
+		if int(attempt) >= g.cfg.MaxAttempts || g.poison(c.assign.History) {
 			a.finish(last)
 			return
 		}
@@ -84,12 +86,21 @@ func (g *Gateway) answer(ctx context.Context, a *answer) {
 }
 
 // poison tells whether so many engines have failed on a request that it must be what they fail on: given on and on, it
-// would take down worker after worker.
-func poison(history []wire.Outcome) bool {
+// would take down worker after worker. Ranks of one engine fail together; a worker that had it twice has restarted.
+func (g *Gateway) poison(history []wire.Outcome) bool {
 	const enough = 2
-	failed := 0
+	failed, engines := 0, make(map[string]string) // the worker that is counted, by engine
 	for _, o := range history {
-		if o.Code == wire.CodeEngineBroke || o.Code == wire.CodeEngineFault {
+		if o.Code != wire.CodeEngineBroke && o.Code != wire.CodeEngineFault {
+			continue
+		}
+		engine := o.Worker
+		workers := g.roster.View().Workers
+		if i := slices.IndexFunc(workers, func(w *roster.Worker) bool { return w.Info.Worker == o.Worker }); i >= 0 {
+			engine = workers[i].Info.Engine
+		}
+		if worker, known := engines[engine]; !known || worker == o.Worker {
+			engines[engine] = o.Worker
 			failed++
 		}
 	}

@@ -69,9 +69,10 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 	p.candidates = p.candidates[:0]
 	verdict, troubled := none, 0
 	bound := p.boundTo(now, req)
+	p.shun(req)
 	for _, w := range p.order {
 		switch {
-		case !w.eligible(req), bound != "" && bound != w.info.Worker:
+		case !p.eligible(w, req), bound != "" && bound != w.info.Worker:
 		case w.suspect, w.free(now) == 0:
 			verdict = full // a suspect one is heard of within a beat, or has left within three
 		case now.Before(w.troubledUntil):
@@ -82,7 +83,7 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 	}
 	if len(p.candidates) == 0 && troubled > 0 {
 		for _, w := range p.order {
-			if w.eligible(req) && !w.suspect && w.free(now) > 0 && (bound == "" || bound == w.info.Worker) {
+			if p.eligible(w, req) && !w.suspect && w.free(now) > 0 && (bound == "" || bound == w.info.Worker) {
 				p.addCandidate(now, w, prompt, req)
 			}
 		}
@@ -194,7 +195,11 @@ func (p *Pool) learnFailures(now time.Time, req *wire.AssignRequest) {
 			continue
 		}
 		switch o.Code {
-		case wire.CodeWorkerGone, wire.CodeEngineDown, wire.CodeEngineBroke, wire.CodeStale:
+		case wire.CodeWorkerGone, wire.CodeEngineDown, wire.CodeEngineBroke:
+			for rank := range p.ranksOf(w) {
+				rank.suspect = true
+			}
+		case wire.CodeStale:
 			w.suspect = true
 		case wire.CodeBusy, wire.CodeEngineBusy, wire.CodeDraining:
 			w.busyUntil = now.Add(busyFor)
@@ -205,22 +210,29 @@ func (p *Pool) learnFailures(now time.Time, req *wire.AssignRequest) {
 // busyFor is how long a worker that turned a request away gets none: about as long as a short answer takes.
 const busyFor = 100 * time.Millisecond
 
-// eligible tells whether the worker may run the request at all, room aside.
-func (w *worker) eligible(req *wire.AssignRequest) bool {
-	if w.state != wire.Ready || !w.takes(req) {
-		return false
-	}
+// shun notes the workers that have failed the request already, with all ranks of their engines where it was the engine that
+// failed. A busy worker may be tried again.
+func (p *Pool) shun(req *wire.AssignRequest) {
+	p.shunned = p.shunned[:0]
 	for i := range req.History {
-		if o := &req.History[i]; o.Instance == w.info.Instance && o.Worker == w.info.Worker && avoid(o.Code) {
-			return false
+		o := &req.History[i]
+		w := p.workers[o.Worker]
+		if w == nil || w.info.Instance != o.Instance {
+			continue
+		}
+		switch o.Code {
+		case wire.CodeOK, wire.CodeBusy, wire.CodeEngineBusy:
+		case wire.CodeWorkerGone, wire.CodeEngineDown, wire.CodeEngineBroke, wire.CodeEngineFault:
+			p.shunned = slices.AppendSeq(p.shunned, p.ranksOf(w))
+		default:
+			p.shunned = append(p.shunned, w)
 		}
 	}
-	return true
 }
 
-// avoid tells whether a failure speaks against the same worker for the same request. A busy worker may be tried again.
-func avoid(c wire.Code) bool {
-	return c != wire.CodeOK && c != wire.CodeBusy && c != wire.CodeEngineBusy
+// eligible tells whether the worker may run the request at all, room aside. See shun.
+func (p *Pool) eligible(w *worker, req *wire.AssignRequest) bool {
+	return w.state == wire.Ready && w.takes(req) && !slices.Contains(p.shunned, w)
 }
 
 // takes tells whether the worker serves the request's model within its constraints.

@@ -34,12 +34,19 @@ func (p *Pool) Finished(now time.Time, f *wire.Finished) {
 
 // judge draws conclusions from how an engine did: of the engine, and of the request.
 func (p *Pool) judge(now time.Time, l *lease, code wire.Code) {
-	l.worker.ended(now, code)
 	switch code {
 	case wire.CodeOK:
+		l.worker.well()
 		p.poisons.answered(l.body)
-	case wire.CodeEngineBroke:
-		p.poisons.broke(now, l.body)
+	case wire.CodeEngineFault, wire.CodeEngineBroke:
+		of := life{engine: l.worker.engine()}
+		for w := range p.ranksOf(l.worker) {
+			w.failed(now)
+			of.until = max(of.until, w.info.Instance)
+		}
+		if code == wire.CodeEngineBroke {
+			p.poisons.broke(now, l.body, l.worker.info.Instance, of)
+		}
 	}
 }
 

@@ -1,6 +1,11 @@
 package core
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
+)
 
 // A body that breaks every engine it is given to would take down a fleet, worker after worker, as its client tries again.
 // Bodies are told apart by their fingerprint; one that has been answered is above suspicion.
@@ -15,8 +20,15 @@ const (
 // A poison is a body under suspicion.
 type poison struct {
 	broke int       // engines, in a row
+	lives []life    // of the engines that did, the last few
 	at    time.Time // when the last one did
 	until time.Time // given to nobody before
+}
+
+// A life is one process of an engine, whichever of its ranks had the body: no instance of it is younger than this.
+type life struct {
+	engine string
+	until  wire.Instance
 }
 
 // poisons remembers bodies by their fingerprints. The zero value is empty.
@@ -26,8 +38,9 @@ type poisons struct {
 	next  int
 }
 
-// broke notes that an engine broke off while it had the body.
-func (p *poisons) broke(now time.Time, fingerprint uint64) {
+// broke notes that an engine broke off while a worker of it had the body. One death of an engine is counted once, however
+// often it had the body.
+func (p *poisons) broke(now time.Time, fingerprint uint64, instance wire.Instance, of life) {
 	if fingerprint == 0 {
 		return
 	}
@@ -41,6 +54,11 @@ func (p *poisons) broke(now time.Time, fingerprint uint64) {
 	if known && now.Sub(one.at) > poisonKept && now.After(one.until) {
 		one = poison{}
 	}
+	if slices.ContainsFunc(one.lives, func(l life) bool { return l.engine == of.engine && instance <= l.until }) {
+		return
+	}
+	const few = 4
+	one.lives = append(one.lives[max(0, len(one.lives)-few+1):], of)
 	one.broke++
 	one.at = now
 	if over := one.broke - poisonAfter; over >= 0 {

@@ -58,6 +58,79 @@ func TestABodyThatBreaksEnginesIsGivenToNoFurtherOne(t *testing.T) {
 	}
 }
 
+// A popular body is on an engine many times, on several ranks, when that dies of something else.
+func TestOneDeathOfAnEngineCountsOnceForABody(t *testing.T) {
+	s := newStage(t, Config{Policy: "least-load"})
+	s.fleetOfKinds() // w0 and w1 are ranks of e0, w2 is e1, w3 is e2
+	var on []*wire.AssignReply
+	for range 8 {
+		req := s.request(prompt(7, 4))
+		req.Fingerprint = 7
+		on = append(on, s.assign(req))
+	}
+	for _, r := range on {
+		if where(r) == "w0" || where(r) == "w1" {
+			s.end(r, wire.End{Code: wire.CodeEngineBroke})
+		}
+	}
+	if n := s.p.poisons.of[7].broke; n != 1 || s.p.poisons.refuses(s.now, 7) {
+		t.Errorf("one engine has died, %d are counted", n)
+	}
+	for range 2 { // the second is known already when its second request's end is heard
+		for _, r := range on {
+			if where(r) == "w2" {
+				s.end(r, wire.End{Code: wire.CodeEngineBroke})
+			}
+		}
+	}
+	if n := s.p.poisons.of[7].broke; n != 2 || !s.p.poisons.refuses(s.now, 7) {
+		t.Errorf("two engines have died, %d are counted", n)
+	}
+	s.tick(poisonFor + time.Second)
+	back := info("w2", 2, 2)
+	back.Engine, back.EngineKind = "e1", "sglang"
+	s.p.Join(s.now, back, wire.Ready)
+	req := s.request(prompt(7, 4))
+	req.Fingerprint, req.Engine = 7, "e1"
+	s.end(s.assign(req), wire.End{Code: wire.CodeEngineBroke}) // its next life is another death
+	if n := s.p.poisons.of[7].broke; n != 3 {
+		t.Errorf("after a third death %d are counted", n)
+	}
+}
+
+// A request that failed on an engine was given to another rank of it, and ended there.
+func TestRanksOfAnEngineFailTogether(t *testing.T) {
+	for _, code := range []wire.Code{wire.CodeEngineFault, wire.CodeEngineBroke, wire.CodeEngineDown, wire.CodeWorkerGone} {
+		for first := range 8 {
+			s := newStage(t, Config{Seed: uint64(first)})
+			s.fleetOfKinds()
+			req := s.request(prompt(1, 4))
+			req.Engine = "e0"
+			r := s.assign(req)
+			next := *req
+			next.Attempt, next.Engine, next.History = 2, "", []wire.Outcome{{Attempt: 1, Worker: where(r), Instance: 1, Code: code}}
+			if at := where(s.assign(&next)); at != "w2" && at != "w3" {
+				t.Errorf("%v on %s: then given to %q, want another engine", code, where(r), at)
+			}
+			if code == wire.CodeEngineFault {
+				if at := where(s.put(prompt(9, 4))); at != "w2" && at != "w3" {
+					t.Errorf("after a fault of one rank another request is on %q, want another engine", at)
+				}
+			}
+		}
+	}
+	s := newStage(t, Config{})
+	s.fleetOfKinds()
+	req := s.request(prompt(1, 4))
+	req.Engine = "e0"
+	r := s.assign(req)
+	next := *req
+	next.Attempt, next.History = 2, []wire.Outcome{{Attempt: 1, Worker: where(r), Instance: 1, Code: wire.CodeDraining}}
+	if at := where(s.assign(&next)); at == where(r) || at == "" {
+		t.Errorf("one rank drains: then given to %q, want the other one", at)
+	}
+}
+
 func TestABodyThatWasAnsweredIsAboveSuspicion(t *testing.T) {
 	s := newStage(t, Config{})
 	s.join(4, 4)
@@ -95,8 +168,8 @@ func TestBrokenEnginesAreCountedOnceHoweverTheyAreHeardOf(t *testing.T) {
 func TestBodiesRememberedAreBounded(t *testing.T) {
 	var p poisons
 	for i := range uint64(3 * maxPoisons) {
-		p.broke(epoch, i+1)
-		p.broke(epoch, i+1)
+		p.broke(epoch, i+1, 1, life{"e0", 1})
+		p.broke(epoch, i+1, 1, life{"e1", 1})
 		if i%5 == 0 {
 			p.answered(i + 1)
 		}
@@ -104,7 +177,7 @@ func TestBodiesRememberedAreBounded(t *testing.T) {
 	if len(p.of) > maxPoisons || len(p.order) > maxPoisons || !p.refuses(epoch, 3*maxPoisons-1) {
 		t.Errorf("%d bodies, %d places", len(p.of), len(p.order))
 	}
-	p.broke(epoch.Add(24*time.Hour), 3*maxPoisons) // long after
+	p.broke(epoch.Add(24*time.Hour), 3*maxPoisons, 1, life{"e0", 1}) // long after
 	if one := p.of[3*maxPoisons]; one.broke != 1 {
 		t.Errorf("an old suspicion still counts: %+v", one)
 	}

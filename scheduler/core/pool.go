@@ -116,6 +116,7 @@ type Pool struct {
 	// Kept between calls for their memory.
 	candidates []Candidate
 	holders    []tree.Holder
+	shunned    []*worker
 	fullFor    map[string]bool
 }
 

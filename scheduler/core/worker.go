@@ -43,6 +43,20 @@ type worker struct {
 	work     float64   // prefill tokens given so far
 }
 
+// engine is what the worker is a rank of.
+func (w *worker) engine() string { return cmp.Or(w.info.Engine, w.info.Worker) }
+
+// ranksOf yields all workers of the engine that w is one of: they fail together.
+func (p *Pool) ranksOf(w *worker) iter.Seq[*worker] {
+	return func(yield func(*worker) bool) {
+		for _, other := range p.order {
+			if (other == w || w.info.DPSize > 1 && other.engine() == w.engine()) && !yield(other) {
+				return
+			}
+		}
+	}
+}
+
 func (w *worker) running() int { return w.count + w.foreign }
 
 // leases yields them from the newest. The body may take out the one it is given.
@@ -125,15 +139,12 @@ const (
 	troubleMost  = 10 * time.Second
 )
 
-// ended takes in how the engine did.
-func (w *worker) ended(now time.Time, code wire.Code) {
-	switch code {
-	case wire.CodeOK:
-		w.failures, w.troubledUntil = 0, time.Time{}
-	case wire.CodeEngineFault, wire.CodeEngineBroke:
-		w.troubledUntil = now.Add(min(troubleLeast<<min(w.failures, 16), troubleMost))
-		w.failures++
-	}
+// well takes it that the engine has answered, failed that it has not.
+func (w *worker) well() { w.failures, w.troubledUntil = 0, time.Time{} }
+
+func (w *worker) failed(now time.Time) {
+	w.troubledUntil = now.Add(min(troubleLeast<<min(w.failures, 16), troubleMost))
+	w.failures++
 }
 
 // free tells how many more attempts the worker admits.
