@@ -215,6 +215,16 @@ func newClient(t *testing.T, hub *testkit.Hub) *client {
 	return c
 }
 
+// heard waits until a scheduler hears questions about a pool.
+func (c *client) heard(pool string) *client {
+	c.t.Helper()
+	testkit.Eventually(c.t, "a scheduler hears questions", func() bool {
+		c.send(pool, []byte(`{"op":"serves"}`))
+		return len(testkit.Receive(c.t, "an answer", c.answers).Data) > 0 // else the bus says that nobody listens
+	})
+	return c
+}
+
 func (c *client) send(pool string, doc []byte) {
 	c.t.Helper()
 	if err := c.nc.PublishRequest(wire.Subjects{}.Sched(pool), c.inbox, doc); err != nil {

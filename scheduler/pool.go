@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +44,7 @@ type asker struct {
 
 func newPool(s *Scheduler, name string) (*pool, error) {
 	c, err := core.New(core.Config{
-		Scheduler: s.cfg.ID, Pool: name, Policy: s.cfg.Policy, Seed: s.cfg.Seed,
+		Scheduler: s.cfg.ID, Pool: name, Policy: s.cfg.Policy, Seed: seedOf(s.cfg),
 		LeaseFor: s.cfg.LeaseFor, HoldFor: s.cfg.HoldFor, Cost: s.cfg.Cost,
 	})
 	if err != nil {
@@ -55,14 +56,22 @@ func newPool(s *Scheduler, name string) (*pool, error) {
 	}, nil
 }
 
+// seedOf is another one for each replica: those that toss the same coins send their first requests to the same workers.
+func seedOf(cfg Config) uint64 {
+	if cfg.Seed != 0 {
+		return cfg.Seed
+	}
+	h := fnv.New64a()
+	h.Write([]byte(cfg.ID)) //nolint:errcheck // never fails
+	return h.Sum64()
+}
+
 // run owns the pool's state until the scheduler stops.
 func (p *pool) run() {
 	defer close(p.over)
 	conn, subjects := p.s.cfg.Bus.Control, p.s.cfg.Subjects
-	sub, err := conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question)
-	if err != nil {
-		p.s.cfg.Log.Error("pool hears no questions", "pool", p.name, "error", err)
-	}
+	var sub *nats.Subscription
+	settled := p.s.roster.Settled() // another replica knows more until then, and "no worker" would be a guess
 	if own, err := conn.Subscribe(subjects.SchedAt(p.name, p.s.cfg.ID), p.question); err != nil {
 		p.s.cfg.Log.Error("pool hears no questions of its own", "pool", p.name, "error", err)
 	} else {
@@ -74,6 +83,12 @@ func (p *pool) run() {
 		select {
 		case work := <-p.queue:
 			work(time.Now())
+		case <-settled:
+			settled = nil
+			var err error
+			if sub, err = conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question); err != nil {
+				p.s.cfg.Log.Error("pool hears no questions", "pool", p.name, "error", err)
+			}
 		case <-tick.C:
 			p.core.Tick(time.Now()) // not when it was due: that may be before what was done last
 			p.gauge.measure(p.core)

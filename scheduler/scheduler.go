@@ -53,7 +53,7 @@ type Config struct {
 	Policy string
 	// Cost gives the bytes of a digest's first n blocks. Required.
 	Cost func(blocks int) int64
-	// Seed of the coins that break ties. Default 0.
+	// Seed of the coins that break ties. Default: from the ID.
 	Seed uint64
 	// StaleAfter is how long a worker may stay silent before it receives nothing. Default 2.5s.
 	StaleAfter time.Duration

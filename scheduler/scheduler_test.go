@@ -24,7 +24,7 @@ func TestQuestionOnTheBusIsAnswered(t *testing.T) {
 	s := start(t, hub, "s.1", nil)
 	w := newWorker(t, hub.Connect(t, "worker", "w"), "w/1.a", model, 4).live()
 	s.serves(t, model, 1)
-	c := newClient(t, hub)
+	c := newClient(t, hub).heard(model)
 	req := request(model, 1)
 	c.send(model, req.AppendTo(nil))
 	r := c.hear()
@@ -47,7 +47,7 @@ func TestWhatIsNoQuestionIsRefusedWithACode(t *testing.T) {
 	s := start(t, hub, "s1", nil)
 	newWorker(t, hub.Connect(t, "worker", "w"), "w1", model, 4).live()
 	s.serves(t, model, 1)
-	c := newClient(t, hub)
+	c := newClient(t, hub).heard(model)
 	good := request(model, 1).AppendTo(nil)
 	for _, tt := range []struct {
 		name string
@@ -252,7 +252,7 @@ func TestReplicasShareTheirDecisions(t *testing.T) {
 		t.Errorf("got %+v, want 10 prompts held", a)
 	}
 	// A question on the bus is answered by one of them, and the events are numbered without a gap.
-	c := newClient(t, hub)
+	c := newClient(t, hub).heard(model)
 	c.send(model, request(model, 99).AppendTo(nil))
 	if r := c.hear(); r.Verdict != wire.Placed {
 		t.Errorf("got %+v", r)
@@ -327,7 +327,7 @@ func TestHeldRequestHearsBeatsAndIsForgotten(t *testing.T) {
 	}
 	testkit.Eventually(t, "it is forgotten", func() bool { return s.status(t, model).Held == 0 })
 
-	c := newClient(t, hub)
+	c := newClient(t, hub).heard(model)
 	req := request(model, 3)
 	c.send(model, req.AppendTo(nil))
 	for i := range 2 { // at once, and a second later
@@ -370,7 +370,7 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 	if _, err := s.Assign(t.Context(), request(model, 1)); err != nil {
 		t.Fatal(err)
 	}
-	c := newClient(t, hub)
+	c := newClient(t, hub).heard(model)
 	c.send(model, request(model, 2).AppendTo(nil))
 	if r := c.hear(); r.Verdict != wire.Held {
 		t.Fatalf("got %+v, want held", r)
@@ -494,5 +494,34 @@ func TestSchedulersAreFoundOnTheBus(t *testing.T) {
 		if len(all) > 0 && (all[0].Pool != model || len(all[0].Workers) != 1 || all[0].Workers[0].State != "ready") {
 			t.Errorf("got %+v", all)
 		}
+	}
+}
+
+// A replica that has just started knew one worker of twelve, and refused what goes on at the others, beside a replica that knew
+// them all.
+func TestAReplicaIsAskedOnceItKnowsTheFleet(t *testing.T) {
+	hub := testkit.NewHub(t)
+	old := start(t, hub, "old", nil)
+	conn := hub.Connect(t, "worker", "w")
+	newWorker(t, conn, "w0", model, 64).live()
+	time.Sleep(50 * time.Millisecond) // their beats are apart, and so is when a new replica knows them
+	late := newWorker(t, conn, "w1", model, 4096)
+	late.info.Engine = "late"
+	late.register()
+	late.live()
+	old.serves(t, model, 2)
+	c := newClient(t, hub).heard(model)
+	for range 3 {
+		fresh := start(t, hub, "fresh", nil)
+		for i := range 40 {
+			req := request(model, uint64(i))
+			req.Engine = "late"
+			c.send(model, req.AppendTo(nil))
+			if r := c.hear(); r.Verdict != wire.Placed || r.Placements[0].Worker != "w1" {
+				t.Fatalf("got %+v from %s", r, r.Scheduler)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		fresh.stop()
 	}
 }
