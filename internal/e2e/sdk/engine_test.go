@@ -19,7 +19,8 @@ type script func(w http.ResponseWriter, r *http.Request, body []byte)
 // engine is an SGLang server whose chat answers a test has written.
 type engine struct {
 	url    string
-	aborts chan string // names of requests that were aborted
+	mux    *http.ServeMux // for routes that a test adds
+	aborts chan string    // names of requests that were aborted
 
 	mu     sync.Mutex
 	bodies [][]byte
@@ -27,8 +28,8 @@ type engine struct {
 
 func newEngine(t *testing.T, chat script) *engine {
 	t.Helper()
-	e := &engine{aborts: make(chan string, 64)}
 	mux := http.NewServeMux()
+	e := &engine{mux: mux, aborts: make(chan string, 64)}
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /v1/models", text(`{"object":"list","data":[{"id":"scripted","object":"model","created":1,"owned_by":"test","root":"scripted","parent":null,"max_model_len":32768}]}`))
 	mux.HandleFunc("GET /server_info", text(`{"model_path":"scripted","served_model_name":"scripted","version":"0","page_size":1,"dp_size":1,"max_total_num_tokens":100000,"max_running_requests":64,"context_length":32768,"enable_cache_report":true}`))

@@ -5,27 +5,15 @@
 package sdk_test
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
-)
-
-const (
-	startBound = 30 * time.Second // for a hub to be ready, on a busy machine
-	stopBound  = 20 * time.Second // for a hub to drain
 )
 
 // TestMain gives the built program a folder that outlives single tests.
@@ -41,98 +29,23 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build is the program under test, made once.
-var build struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
-
-func program(t *testing.T) string {
-	t.Helper()
-	build.once.Do(func() {
-		build.path = filepath.Join(build.dir, "radixbus")
-		c := exec.Command("go", "build", "-buildvcs=false", "-o", build.path, ".")
-		c.Dir = filepath.Join("..", "..", "..")
-		if out, err := c.CombinedOutput(); err != nil {
-			build.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if build.err != nil {
-		t.Skipf("the parent module does not build, so there is nothing to test: %v", build.err)
-	}
-	return build.path
-}
-
-// up starts `radixbus up` on free ports and returns its URL once it is ready. When the test ends it is asked to stop,
-// and must exit cleanly.
+// up starts `radixbus up` on free ports and returns its URL once it is ready.
 func up(t *testing.T, args ...string) string {
 	t.Helper()
-	c := exec.Command(program(t), append([]string{"up", "--port", "0", "--admin-port", "0"}, args...)...)
-	c.Dir = t.TempDir() // no configuration file of anybody's
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
-		if value, ok := os.LookupEnv(name); ok {
-			c.Env = append(c.Env, name+"="+value)
-		}
-	}
-	stdout, stdoutEnd, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	c.Stdout, c.Stderr = stdoutEnd, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stdoutEnd.Close()
-	lines := make(chan string, 1)
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		defer stdout.Close()
-		r := bufio.NewReader(stdout)
-		line, _ := r.ReadString('\n') // cut short: no URL, which is told below
-		lines <- strings.TrimSpace(line)
-		io.Copy(io.Discard, r) //nolint:errcheck // only so that the process can write
-	})
-	t.Cleanup(func() {
-		stop(t, c)
-		reader.Wait()
-		if t.Failed() {
-			t.Logf("radixbus %s said:\n%s", strings.Join(c.Args[1:], " "), log.String())
-		}
-	})
-	select {
-	case url := <-lines:
-		if !strings.HasPrefix(url, "http://127.0.0.1:") {
-			t.Fatalf("first line of standard output is %q, want the URL", url)
-		}
-		awaitReady(t, url)
-		return url
-	case <-time.After(startBound):
-		t.Fatalf("no URL on standard output in %v", startBound)
-	}
-	return ""
-}
-
-func stop(t *testing.T, c *exec.Cmd) {
-	done := make(chan error, 1)
-	go func() { done <- c.Wait() }()
-	c.Process.Signal(syscall.SIGTERM) //nolint:errcheck // one that is gone already is told by its exit code
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Errorf("radixbus up ended with %v, want a clean exit after SIGTERM", err)
-		}
-	case <-time.After(stopBound):
-		c.Process.Kill() //nolint:errcheck // gone in the meantime
-		<-done           //nolint:errcheck // killed
-		t.Errorf("radixbus up did not end in %v after SIGTERM", stopBound)
-	}
+	p := run(t, append([]string{"up", "--port", "0", "--admin-port", "0"}, args...)...)
+	awaitReady(t, p.url)
+	return p.url
 }
 
 func awaitReady(t *testing.T, url string) {
 	t.Helper()
+	if err := ready(url); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ready waits until a hub is ready.
+func ready(url string) error {
 	last := "no answer"
 	for end := time.Now().Add(startBound); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get(url + "/readyz")
@@ -143,11 +56,11 @@ func awaitReady(t *testing.T, url string) {
 		doc, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
-			return
+			return nil
 		}
 		last = string(doc)
 	}
-	t.Fatalf("not ready in %v: %s", startBound, last)
+	return fmt.Errorf("%s is not ready in %v: %s", url, startBound, last)
 }
 
 // client is the official client as its documentation sets it up: a base URL and a key.
