@@ -1,12 +1,21 @@
-// Package sdk_test asks the official OpenAI client whether radixbus is what it says: an OpenAI endpoint.
+// Package sdk_test asks the official SDKs whether radixbus is what it says: an endpoint of OpenAI's API, and of Anthropic's.
 //
-// It is a module of its own, so that the client's dependencies stay out of the product's graph. The tests build the
-// program from the parent module, run `radixbus up` as a process and talk to it as any user would, over loopback only.
+// It is a module of its own, so that the SDKs' dependencies stay out of the product's graph. The tests build the
+// program from the parent module, run it as processes and talk to it as any user would, over loopback only.
+//
+// # Flow
+//
+// A conformance run is [TestSDKsOnSimulatedEngines] or [TestSDKsOnSGLang]. It sets up a [target], which is a hub in front of
+// engines, and runs the suite of one SDK after the other against it. The suite of the Go SDK stands in golang_*_test.go; the others are programs in
+// suites/, which are told the target in JSON and tell a line of JSON about each check. What takes more than a client, such
+// as a gateway that dies, they ask of a [stage]. The table at the end has a row for each check.
+//
+// The other tests look at both ends: the Go SDK on one side, and on the other an [engine] whose answers are scripted.
 package sdk_test
 
 import (
+	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"testing"
@@ -29,38 +38,45 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// up starts `radixbus up` on free ports and returns its URL once it is ready.
-func up(t *testing.T, args ...string) string {
-	t.Helper()
-	p := run(t, append([]string{"up", "--port", "0", "--admin-port", "0"}, args...)...)
-	awaitReady(t, p.url)
-	return p.url
-}
+// onFreePorts are the arguments of `radixbus up` beside somebody else's.
+var onFreePorts = []string{"up", "--port", "0", "--admin-port", "0"}
 
-func awaitReady(t *testing.T, url string) {
+// up starts `radixbus up` in front of engines and returns its URL once all of them are there.
+func up(t *testing.T, engines []string, args ...string) string {
 	t.Helper()
-	if err := ready(url); err != nil {
+	args = append(append([]string(nil), onFreePorts...), args...)
+	for _, url := range engines {
+		args = append(args, "--engine", url)
+	}
+	url := run(t, args...).url
+	if err := ready(url, len(engines)); err != nil {
 		t.Fatal(err)
 	}
+	return url
 }
 
-// ready waits until a hub is ready.
-func ready(url string) error {
-	last := "no answer"
+// ready waits until a hub has so many workers.
+func ready(url string, workers int) error {
+	var told struct {
+		Healthy int `json:"healthy_workers"`
+	}
+	var err error
 	for end := time.Now().Add(startBound); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		resp, err := http.Get(url + "/readyz")
-		if err != nil {
-			last = err.Error()
-			continue
-		}
-		doc, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
+		if err = fetch(url+"/readiness", &told); err == nil && told.Healthy == workers {
 			return nil
 		}
-		last = string(doc)
 	}
-	return fmt.Errorf("%s is not ready in %v: %s", url, startBound, last)
+	return fmt.Errorf("%s has %d of %d workers after %v: %w", url, told.Healthy, workers, startBound, err)
+}
+
+// fetch reads a document, of whatever status.
+func fetch(url string, into any) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(into)
 }
 
 // client is the official client as its documentation sets it up: a base URL and a key.
@@ -78,5 +94,5 @@ func ask(model, question string) openai.ChatCompletionNewParams {
 	}
 }
 
-// answerTokens bounds the answers of simulated workers, which always use it up.
+// answerTokens bounds the answers that are asked for.
 const answerTokens = 24

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -18,53 +17,49 @@ import (
 	"time"
 )
 
-var realEngine = flag.Bool("real", false, "ask a real SGLang instead of simulated engines")
-
 // suiteBound is for one suite, on a busy machine.
 const suiteBound = 10 * time.Minute
 
-// TestSDKs runs the suite of every SDK against one hub, one after the other, and ends with a table. The Go one needs nothing but
+func TestSDKsOnSimulatedEngines(t *testing.T) { conform(t, simulated(t)) }
+
+func TestSDKsOnSGLang(t *testing.T) { conform(t, sglang(t)) }
+
+// conform runs the suite of every SDK against a target, one after the other, and ends with a table. The Go one needs nothing but
 // Go; the others are skipped unless $RADIXBUS_SDKS_HOME names a folder into which suites/install.py has put the SDKs.
-func TestSDKs(t *testing.T) {
-	s := newStage(t)
-	var x *target
-	if *realEngine {
-		x = realOne(t, s)
-	} else {
-		x = simulated(t, s)
-	}
+func conform(t *testing.T, x *target) {
 	home := os.Getenv("RADIXBUS_SDKS_HOME")
 	node := "node"
-	if own := filepath.Join(home, "node", "node_modules", ".bin", "node"); home != "" && exists(own) {
+	if own := filepath.Join(home, "node", "node_modules", ".bin", "node"); exists(own) {
 		node = own
 	}
 	python := filepath.Join(home, "python", "bin", "python")
+	suite := func(name ...string) string { return filepath.Join(append([]string{"suites"}, name...)...) }
 	var table table
-	for _, suite := range []struct {
+	for _, sdk := range []struct {
 		name    string
-		command []string // "": in this process
-		needs   string
+		command []string // none: in this process
+		stamp   string   // of what it needs
 	}{
 		{"openai-go", nil, ""},
-		{"openai-python", []string{python, "-W", "ignore", filepath.Join("suites", "openai_suite.py")}, python},
-		{"openai-node", []string{node, filepath.Join("suites", "openai_suite.cjs")}, filepath.Join(home, "js", "node_modules", "openai")},
-		{"anthropic-python", []string{python, "-W", "ignore", filepath.Join("suites", "anthropic_suite.py")}, python},
+		{"openai-python", []string{python, "-W", "ignore", suite("openai_suite.py")}, "python.done"},
+		{"openai-node", []string{node, suite("openai_suite.cjs")}, "js.done"},
+		{"anthropic-python", []string{python, "-W", "ignore", suite("anthropic_suite.py")}, "python.done"},
 	} {
-		t.Run(suite.name, func(t *testing.T) {
-			note := func(line verdict) { table.add(suite.name, line) }
+		t.Run(sdk.name, func(t *testing.T) {
+			note := func(v verdict) { table.add(sdk.name, v) }
 			switch {
-			case suite.command == nil:
+			case sdk.command == nil:
 				inGo(t, x, note)
 			case home == "":
-				t.Skip("not installed: `task test:sdks` installs the SDKs and names their folder in $RADIXBUS_SDKS_HOME")
-			case !exists(suite.needs):
-				t.Skipf("not installed in %s: suites/install.py tells why", home)
+				t.Skip("not installed: $RADIXBUS_SDKS_HOME names no folder with the SDKs (`task test:sdks` makes one)")
+			case !exists(filepath.Join(home, sdk.stamp)):
+				t.Skipf("not installed in %s: `python3 internal/e2e/sdk/suites/install.py` does it, or tells why not", home)
 			default:
-				outside(t, x, home, suite.command, note)
+				outside(t, x, home, sdk.command, note)
 			}
 		})
 	}
-	t.Logf("against %s\n%s", map[bool]string{false: "simulated engines", true: "a real SGLang"}[*realEngine], table.String())
+	t.Log("\n" + table.String())
 }
 
 func exists(path string) bool {
@@ -78,6 +73,7 @@ type verdict struct {
 	Skipped string  `json:"skipped"` // why
 	Failed  string  `json:"failed"`  // how
 	Seconds float64 `json:"seconds"`
+	End     bool    `json:"end"` // no check, but the end of the suite: one that breaks off is not taken for whole
 }
 
 // outside runs a suite that is a program.
@@ -100,13 +96,17 @@ func outside(t *testing.T, x *target, home string, command []string, note func(v
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	checks := 0
+	checks, whole := 0, false
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 4<<20)
 	for lines.Scan() {
 		var v verdict
 		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
 			t.Errorf("a line that is no verdict: %s", lines.Text())
+			continue
+		}
+		if v.End {
+			whole = true
 			continue
 		}
 		checks++
@@ -120,8 +120,8 @@ func outside(t *testing.T, x *target, home string, command []string, note func(v
 			}
 		})
 	}
-	if err := c.Wait(); err != nil || checks == 0 {
-		t.Errorf("%s ended after %d checks: %v\n%s", command[len(command)-1], checks, err, log.String())
+	if err := c.Wait(); err != nil || !whole || checks == 0 {
+		t.Errorf("%s broke off after %d checks: %v\n%s", command[len(command)-1], checks, err, log.String())
 	}
 }
 
@@ -143,7 +143,7 @@ func inGo(t *testing.T, x *target, note func(verdict)) {
 					t.Skip(why)
 				}
 			}
-			one.do(t, newGoClient(t, x))
+			one.do(t, newGoClient(x))
 		})
 		note(v)
 	}
@@ -170,6 +170,9 @@ func (s *table) add(sdk string, v verdict) {
 	s.of[v.Check][sdk] = v
 }
 
+// slow is how many seconds of a check are told.
+const slow = 5
+
 func (s *table) String() string {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
@@ -188,6 +191,9 @@ func (s *table) String() string {
 			case v.Skipped != "":
 				word = "skipped"
 				reasons[v.Skipped] = true
+			}
+			if v.Seconds > slow {
+				word += fmt.Sprintf(" (%.0f s)", v.Seconds)
 			}
 			fmt.Fprint(w, "\t", word)
 		}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Literal
 
 import anthropic
 import pydantic
@@ -104,7 +105,7 @@ def _():
     holds(second.usage.cache_read_input_tokens > before / 2, second.usage)
 
 
-@check("chat: an adapter", "adapter")
+@check("chat: an adapter")
 def _():
     got = ask(model=model + ":" + target["adapter"])
     holds(text_of(got) and got.usage.output_tokens, got)
@@ -122,7 +123,7 @@ WEATHER = {"name": "weather", "description": 'Tells the weather of Zürich "or" 
 
 
 def tool_fields(**more):
-    return fields("How will the weather be?", **dict(max_tokens=200, tools=[WEATHER], tool_choice={"type": "any"}) | more)
+    return fields("How will the weather be?", **dict(max_tokens=200, tools=[WEATHER], tool_choice={"type": "any", "disable_parallel_tool_use": True}) | more)
 
 
 def right(message):
@@ -131,13 +132,13 @@ def right(message):
     holds(use.id and use.input["city"] in ("Zürich", "Genève") and use.input["days"] >= 2, use)
 
 
-@check("tools: forced call", "tools")
+@check("tools: forced call")
 def _():
     for choice in {"type": "any"}, {"type": "tool", "name": "weather"}:
-        right(client.messages.create(**tool_fields(tool_choice=choice)))
+        right(client.messages.create(**tool_fields(tool_choice=choice | {"disable_parallel_tool_use": True})))
 
 
-@check("tools: streamed call", "tools")
+@check("tools: streamed call")
 def _():
     events = list(client.messages.create(**tool_fields(stream=True)))
     starts = [e.content_block for e in events if e.type == "content_block_start"]
@@ -146,15 +147,15 @@ def _():
     holds(len(pieces) > 3 and json.loads("".join(pieces))["days"] >= 2, pieces)
 
 
-@check("tools: stream helper", "tools")
+@check("tools: stream helper")
 def _():
     with client.messages.stream(**tool_fields()) as events:
         pieces = [e.partial_json for e in events if e.type == "input_json"]
         right(events.get_final_message())
-    equal(json.loads("".join(pieces))["city"], "Zürich")
+    holds(json.loads("".join(pieces))["days"] >= 2, pieces)
 
 
-@check("tools: result goes back", "tools")
+@check("tools: result goes back")
 def _():
     asked = client.messages.create(**tool_fields())
     result = {"type": "tool_result", "tool_use_id": asked.content[-1].id, "content": [{"type": "text", "text": "12 °C, rain"}]}
@@ -167,22 +168,22 @@ def _():
 # Structured output.
 
 
-class Event(pydantic.BaseModel):
-    name: str
-    day: int
-    tags: list[bool]
+class Event(pydantic.BaseModel):  # leaves a model no room to go on
+    name: Literal["market", "fair"]
+    day: Literal[1, 2, 3]
+    free: bool
 
 
-@check("output: JSON schema", "grammar")
+@check("output: JSON schema")
 def _():
     got = ask(max_tokens=200, output_config={"format": {"type": "json_schema", "schema": SCHEMA}})
     holds(json.loads(text_of(got))["days"] >= 2, got)
 
 
-@check("output: parse helper", "schemas")
+@check("output: parse helper")
 def _():
     got = client.messages.parse(**fields("When?", max_tokens=400), output_format=Event)
-    holds(type(got.parsed_output) is Event and got.parsed_output.name, got)
+    holds(type(got.parsed_output) is Event, got)
     with client.messages.stream(**fields("When?", max_tokens=400), output_format=Event) as events:
         equal(events.get_final_message().parsed_output, got.parsed_output)
 

@@ -134,7 +134,7 @@ check('chat: parts, system and earlier turns', async () => {
   holds(usage.prompt_tokens_details.cached_tokens > before.usage.prompt_tokens / 2, usage)
 })
 
-check('chat: an adapter', 'adapter', async () => {
+check('chat: an adapter', async () => {
   for (const name of [target.adapter, `${model}:${target.adapter}`]) {
     const got = await ask({ model: name })
     holds(got.choices[0].message.content && got.usage.completion_tokens === TOKENS, got)
@@ -151,7 +151,7 @@ const SCHEMA = {
 }
 const WEATHER = { type: 'function', function: { name: 'weather', description: 'Tells the weather of Zürich "or" so.', strict: true, parameters: SCHEMA } }
 
-const toolFields = (more) => ({ model, messages: say('How will the weather be?'), max_tokens: 200, temperature: 0, tools: [WEATHER], tool_choice: 'required', ...more })
+const toolFields = (more) => ({ model, messages: say('How will the weather be?'), max_tokens: 200, temperature: 0, tools: [WEATHER], tool_choice: 'required', parallel_tool_calls: false, ...more })
 const callTool = (more) => client.chat.completions.create(toolFields(more))
 
 function right(call) {
@@ -160,7 +160,7 @@ function right(call) {
   holds(call.id && SCHEMA.properties.city.enum.includes(city) && days >= 2, call)
 }
 
-check('tools: forced call', 'tools', async () => {
+check('tools: forced call', async () => {
   for (const tool_choice of ['required', { type: 'function', function: { name: 'weather' } }]) {
     const choice = (await callTool({ tool_choice })).choices[0]
     equal([choice.finish_reason, choice.message.tool_calls.length], ['tool_calls', 1])
@@ -168,7 +168,7 @@ check('tools: forced call', 'tools', async () => {
   }
 })
 
-check('tools: streamed call', 'tools', async () => {
+check('tools: streamed call', async () => {
   const chunks = await all(callTool({ stream: true }))
   const pieces = chunks.flatMap((c) => c.choices[0].delta.tool_calls ?? [])
   equal([pieces.map((p) => p.function.name ?? '').join(''), chunks.at(-1).choices[0].finish_reason], ['weather', 'tool_calls'])
@@ -177,7 +177,7 @@ check('tools: streamed call', 'tools', async () => {
   holds(pieces.length > 3 && pieces.every((p) => p.index === 0), pieces)
 })
 
-check('tools: stream helper', 'tools', async () => {
+check('tools: stream helper', async () => {
   const done = []
   // Not strict: of a strict tool this helper wants the name in every chunk or in one, and SGLang writes it as null in the others.
   const tools = [{ type: 'function', function: { ...WEATHER.function, strict: false } }]
@@ -187,7 +187,7 @@ check('tools: stream helper', 'tools', async () => {
   equal([done.length, done[0].name, done[0].arguments, choice.finish_reason], [1, 'weather', choice.message.tool_calls[0].function.arguments, 'tool_calls'])
 })
 
-check('tools: result goes back', 'tools', async () => {
+check('tools: result goes back', async () => {
   const asked = await callTool()
   const message = asked.choices[0].message
   const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content: '12 °C, rain' }
@@ -195,7 +195,7 @@ check('tools: result goes back', 'tools', async () => {
   holds(got.choices[0].message.content && got.usage.prompt_tokens > asked.usage.prompt_tokens + 10, asked.usage, got.usage)
 })
 
-check('tools: runner', 'tools', async () => {
+check('tools: runner', async () => {
   const given = []
   const weather = (args) => (given.push(args), '12 °C, rain')
   const runner = client.chat.completions.runTools(
@@ -208,18 +208,19 @@ check('tools: runner', 'tools', async () => {
 
 // Structured output.
 
-const Event = z.object({ name: z.string(), day: z.number().int(), tags: z.array(z.boolean()) })
+// It leaves a model no room to go on.
+const Event = z.object({ name: z.enum(['market', 'fair']), day: z.union([z.literal(1), z.literal(2)]), free: z.boolean() })
 
-check('output: JSON schema', 'grammar', async () => {
+check('output: JSON schema', async () => {
   const choice = (await ask({ max_tokens: 200, ignore_eos: false, response_format: { type: 'json_schema', json_schema: { name: 'answer', strict: true, schema: SCHEMA } } })).choices[0]
   const { city, days } = JSON.parse(choice.message.content)
   holds(choice.finish_reason === 'stop' && SCHEMA.properties.city.enum.includes(city) && days >= 2, choice)
 })
 
-check('output: parse helper', 'schemas', async () => {
+check('output: parse helper', async () => {
   const asked = { model, messages: say('When?'), max_tokens: 400, temperature: 0, response_format: zodResponseFormat(Event, 'event') }
   const event = (await client.chat.completions.parse(asked)).choices[0].message.parsed
-  holds(event.name && Number.isInteger(event.day) && Array.isArray(event.tags), event)
+  holds(event.name && event.day && typeof event.free === 'boolean', event)
   equal((await client.chat.completions.stream(asked).finalChatCompletion()).choices[0].message.parsed, event)
 })
 
@@ -250,12 +251,15 @@ check('completions: batch of prompts', async () => {
 
 check('completions: logprobs', async () => {
   const { text, logprobs } = (await complete({ logprobs: 2 })).choices[0]
-  equal([logprobs.tokens.length, logprobs.tokens.join('')], [TOKENS, text])
+  const said = [...logprobs.tokens.join('')]
+  const want = [...text]
+  equal([logprobs.tokens.length, said.length], [TOKENS, want.length])
+  holds(want.every((c, i) => c === said[i] || c === '\ufffd'), said, text) // a token can be no text by itself
 })
 
 // Embeddings.
 
-check('embeddings: numbers and base64', 'embeddings', async () => {
+check('embeddings: numbers and base64', async () => {
   const embed = (more) => client.embeddings.create({ model: target.embedder, input: ['a bus', 'a tree'], ...more })
   const packed = await embed() // as base64, which the client asks for by itself
   const plain = await embed({ encoding_format: 'float' })
@@ -273,7 +277,7 @@ check('embeddings: numbers and base64', 'embeddings', async () => {
 
 check('models: listed and one by one', async () => {
   const cards = await all(client.models.list())
-  for (const name of [model, target.embedder, target.adapter].filter(Boolean)) {
+  for (const name of [model, target.embedder, target.adapter]) {
     const card = cards.find((c) => c.id === name)
     equal(card.object, 'model')
     equal({ ...(await client.models.retrieve(name)) }, card)
@@ -301,7 +305,7 @@ check('responses: streamed', async () => {
   equal([text, new Set(events.flatMap((e) => e.response?.id ?? [])).size], [(await respond()).output_text, 1])
 })
 
-check('responses: stream helper', 'grammar', async () => {
+check('responses: stream helper', async () => {
   const text = { format: { type: 'json_schema', name: 'answer', schema: SCHEMA, strict: true } }
   let deltas = ''
   const helper = client.responses.stream({ model, input: 'When?', temperature: 0, text }).on('response.output_text.delta', (e) => (deltas += e.delta))
@@ -310,21 +314,21 @@ check('responses: stream helper', 'grammar', async () => {
   equal(final.output_text, deltas)
 })
 
-check('responses: parse helper', 'schemas', async () => {
+check('responses: parse helper', async () => {
   const got = await client.responses.parse({ model, input: 'When?', temperature: 0, text: { format: zodTextFormat(Event, 'event') } })
-  holds(got.output_parsed.name && Number.isInteger(got.output_parsed.day), got)
+  holds(got.output_parsed.name && got.output_parsed.day, got)
 })
 
-check('responses: tools', 'tools', async () => {
+check('responses: tools', async () => {
   const tool = { type: 'function', ...WEATHER.function }
-  const call = (await respond({ input: 'How will the weather be?', tools: [tool], tool_choice: 'required', max_output_tokens: 200 })).output[0]
+  const call = (await respond({ input: 'How will the weather be?', tools: [tool], tool_choice: 'required', parallel_tool_calls: false, max_output_tokens: 200 })).output[0]
   equal([call.type, call.name], ['function_call', 'weather'])
   holds(JSON.parse(call.arguments).days >= 2, call)
   const result = { type: 'function_call_output', call_id: call.call_id, output: '12 °C, rain' }
   holds((await respond({ input: [{ role: 'user', content: 'How?' }, call, result], tools: [tool] })).output_text, call)
 })
 
-check('responses: gone on with and looked up', 'stored', async () => {
+check('responses: gone on with and looked up', async () => {
   const before = await respond()
   equal((await client.responses.retrieve(before.id)).output_text, before.output_text)
   const after = await respond({ input: 'And why else?', previous_response_id: before.id })
@@ -332,7 +336,7 @@ check('responses: gone on with and looked up', 'stored', async () => {
   holds(after.usage.input_tokens > before.usage.input_tokens, before.usage, after.usage)
 })
 
-check('responses: in the background', 'stored', async () => {
+check('responses: in the background', async () => {
   let got = await respond({ background: true })
   holds(['queued', 'in_progress'].includes(got.status), got)
   await eventually('a background response ends', async () => {
@@ -342,7 +346,7 @@ check('responses: in the background', 'stored', async () => {
   equal(got.output_text, (await respond()).output_text)
 })
 
-check('responses: cancelled', 'stored', async () => {
+check('responses: cancelled', async () => {
   const got = await respond({ background: true, max_output_tokens: forever })
   await busy()
   equal((await client.responses.cancel(got.id)).status, 'cancelled')
@@ -350,7 +354,7 @@ check('responses: cancelled', 'stored', async () => {
   equal((await client.responses.retrieve(got.id)).status, 'cancelled')
 })
 
-check('responses: not found', 'stored', async () => {
+check('responses: not found', async () => {
   const error = await fails(OpenAI.NotFoundError, 404, () => client.responses.retrieve('resp_of_nobody'))
   holds(error.message.includes('resp_of_nobody'), error)
   await fails(OpenAI.NotFoundError, 404, () => client.responses.cancel('resp_of_nobody'))
@@ -368,7 +372,7 @@ check('audio: transcription', 'audio', async () => {
   equal([long.text, long.language, Math.round(long.duration)], [got.text, 'de', 2])
 })
 
-check('others by raw post', 'embeddings', async () => {
+check('others by raw post', async () => {
   const model = target.embedder
   const ranked = await client.post('/rerank', { body: { model, query: 'a bus', documents: ['a tree', 'a bus'] } })
   equal(ranked.map((r) => r.document).sort(), ['a bus', 'a tree'])

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-import threading
+from typing import Literal
 
 import openai
 import pydantic
@@ -114,7 +114,7 @@ def _():
 @check("chat: logprobs")
 def _():
     def same(text, tokens):
-        equal(b"".join(bytes(t.bytes) for t in tokens), text.encode())
+        equal(b"".join(bytes(t.bytes) for t in tokens).decode(errors="replace"), text)  # a model may say bytes that are no text
         holds(len(tokens) == TOKENS and all(t.logprob <= 0 and len(t.top_logprobs) == 2 for t in tokens), tokens)
 
     choice = ask(logprobs=True, top_logprobs=2).choices[0]
@@ -158,7 +158,7 @@ def _():
     holds(second.usage.prompt_tokens_details.cached_tokens > first.usage.prompt_tokens / 2, second.usage)
 
 
-@check("chat: an adapter", "adapter")
+@check("chat: an adapter")
 def _():
     text = ask().choices[0].message.content
     for name in target["adapter"], model + ":" + target["adapter"]:
@@ -187,7 +187,7 @@ WEATHER = {
 
 
 def call_tool(**more):
-    return ask("How will the weather be?", max_tokens=200, tools=[WEATHER], **{"tool_choice": "required", "extra_body": None} | more)
+    return ask("How will the weather be?", max_tokens=200, tools=[WEATHER], **{"tool_choice": "required", "parallel_tool_calls": False, "extra_body": None} | more)
 
 
 def right(call):
@@ -197,7 +197,7 @@ def right(call):
     holds(arguments["city"] in ("Zürich", "Genève") and isinstance(arguments["days"], int), arguments)
 
 
-@check("tools: forced call", "tools")
+@check("tools: forced call")
 def _():
     for choice in "required", {"type": "function", "function": {"name": "weather"}}:
         got = call_tool(tool_choice=choice).choices[0]
@@ -205,7 +205,7 @@ def _():
         right(got.message.tool_calls[0])
 
 
-@check("tools: streamed call", "tools")
+@check("tools: streamed call")
 def _():
     name, arguments, ids, finish, pieces = "", "", set(), None, 0
     for chunk in call_tool(stream=True):
@@ -222,10 +222,10 @@ def _():
     holds(pieces > 3, pieces)
 
 
-@check("tools: stream helper", "tools")
+@check("tools: stream helper")
 def _():
     done = []
-    with client.chat.completions.stream(model=model, messages=say("How will the weather be?"), max_tokens=200, temperature=0, tools=[WEATHER], tool_choice="required") as events:
+    with client.chat.completions.stream(model=model, messages=say("How will the weather be?"), max_tokens=200, temperature=0, tools=[WEATHER], tool_choice="required", parallel_tool_calls=False) as events:
         done += [e for e in events if e.type == "tool_calls.function.arguments.done"]
         final = events.get_final_completion().choices[0]
     equal((len(done), done[0].name, final.finish_reason), (1, "weather", "tool_calls"))
@@ -233,7 +233,7 @@ def _():
     equal(done[0].parsed_arguments, json.loads(final.message.tool_calls[0].function.arguments))
 
 
-@check("tools: result goes back", "tools")
+@check("tools: result goes back")
 def _():
     turns = say("How will the weather be?")
     asked = call_tool()
@@ -246,10 +246,10 @@ def _():
 # Structured output.
 
 
-class Event(pydantic.BaseModel):
-    name: str = pydantic.Field(pattern="^[a-z]{3,8}$")
-    day: int = pydantic.Field(ge=1, le=31)
-    tags: list[bool]
+class Event(pydantic.BaseModel):  # leaves a model no room to go on
+    name: Literal["market", "fair"]
+    day: Literal[1, 2, 3]
+    free: bool
 
 
 SCHEMA = {
@@ -267,18 +267,18 @@ SCHEMA = {
 }
 
 
-@check("output: JSON schema", "grammar")
+@check("output: JSON schema")
 def _():
     choice = ask(max_tokens=200, response_format=SCHEMA, extra_body=None).choices[0]
     answer = json.loads(choice.message.content)
     holds(choice.finish_reason == "stop" and answer["city"] in ("Zürich", "Genève") and 2 <= answer["days"], choice)
 
 
-@check("output: parse helper", "schemas")
+@check("output: parse helper")
 def _():
     got = client.chat.completions.parse(model=model, messages=say("When?"), max_tokens=400, temperature=0, response_format=Event)
     event = got.choices[0].message.parsed
-    holds(type(event) is Event and event.name and event.day >= 1, got)
+    holds(type(event) is Event, got)
     with client.chat.completions.stream(model=model, messages=say("When?"), max_tokens=400, temperature=0, response_format=Event) as events:
         done = [e.parsed for e in events if e.type == "content.done"]
     equal(done, [event])
@@ -318,13 +318,15 @@ def _():
 @check("completions: logprobs")
 def _():
     choice = complete(logprobs=2).choices[0]
-    equal((len(choice.logprobs.tokens), "".join(choice.logprobs.tokens)), (TOKENS, choice.text))
+    said = "".join(choice.logprobs.tokens)
+    equal((len(choice.logprobs.tokens), len(said)), (TOKENS, len(choice.text)))
+    holds(all(want in (got, "\ufffd") for got, want in zip(said, choice.text)), said, choice.text)  # a token can be no text by itself
 
 
 # Embeddings.
 
 
-@check("embeddings: numbers and base64", "embeddings")
+@check("embeddings: numbers and base64")
 def _():
     embedder = target["embedder"]
     packed = client.embeddings.create(model=embedder, input=["a bus", "a tree"])  # as base64, which the client asks for by itself
@@ -344,7 +346,7 @@ def _():
 @check("models: listed and one by one")
 def _():
     cards = {m.id: m for m in client.models.list()}
-    for name in filter(None, (model, target["embedder"], target["adapter"])):
+    for name in model, target["embedder"], target["adapter"]:
         equal((cards[name].object, cards[name].id), ("model", name))
         equal(client.models.retrieve(name), cards[name])
     fails(openai.NotFoundError, 404, lambda: client.models.retrieve("no/such-model"))
@@ -377,7 +379,7 @@ def _():
     equal({e.response.id for e in events if hasattr(e, "response")}, {final.response.id})
 
 
-@check("responses: stream helper", "grammar")
+@check("responses: stream helper")
 def _():
     form = {"format": {"type": "json_schema", "name": "answer", "schema": SCHEMA["json_schema"]["schema"], "strict": True}}
     with client.responses.stream(model=model, input="When?", temperature=0, text=form) as events:
@@ -387,16 +389,16 @@ def _():
     equal(final.output_text, text)
 
 
-@check("responses: parse helper", "schemas")
+@check("responses: parse helper")
 def _():
     got = client.responses.parse(model=model, input="When?", temperature=0, text_format=Event)
-    holds(type(got.output_parsed) is Event and got.output_parsed.name, got)
+    holds(type(got.output_parsed) is Event, got)
 
 
-@check("responses: tools", "tools")
+@check("responses: tools")
 def _():
     tool = {"type": "function", **{k: v for k, v in WEATHER["function"].items()}}
-    got = respond("How will the weather be?", tools=[tool], tool_choice="required", max_output_tokens=200)
+    got = respond("How will the weather be?", tools=[tool], tool_choice="required", parallel_tool_calls=False, max_output_tokens=200)
     call = got.output[0]
     equal((call.type, call.name), ("function_call", "weather"))
     holds(json.loads(call.arguments)["city"], call)
@@ -404,7 +406,7 @@ def _():
     holds(respond(turns, tools=[tool]).output_text, "no answer to the tool's result")
 
 
-@check("responses: gone on with and looked up", "stored")
+@check("responses: gone on with and looked up")
 def _():
     first = respond()
     equal(client.responses.retrieve(first.id).output_text, first.output_text)
@@ -413,7 +415,7 @@ def _():
     equal(second.previous_response_id, first.id)
 
 
-@check("responses: in the background", "stored")
+@check("responses: in the background")
 def _():
     got = respond(background=True)
     holds(got.status in ("queued", "in_progress"), got)
@@ -427,7 +429,7 @@ def _():
     equal(got.output_text, respond().output_text)
 
 
-@check("responses: cancelled", "stored")
+@check("responses: cancelled")
 def _():
     got = respond(background=True, max_output_tokens=forever)
     busy()
@@ -436,7 +438,7 @@ def _():
     equal(client.responses.retrieve(got.id).status, "cancelled")
 
 
-@check("responses: not found", "stored")
+@check("responses: not found")
 def _():
     error = fails(openai.NotFoundError, 404, lambda: client.responses.retrieve("resp_of_nobody"))
     holds("resp_of_nobody" in error.message, error)
@@ -460,7 +462,7 @@ def _():
     equal((long.text, long.language, round(long.duration)), (got.text, "de", 2))
 
 
-@check("others by raw post", "embeddings")
+@check("others by raw post")
 def _():
     def post(path, **body):
         return client.post(path, cast_to=object, body=body)

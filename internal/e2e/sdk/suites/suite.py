@@ -2,8 +2,9 @@
 
 A check is a function under a name that the same check has in every language. A suite runs its checks one after the other and
 writes a line of JSON about each: {"check", "seconds"} and, where there is something to say, "skipped" or "failed".
+The last line is {"end": true}.
 
-What it runs against is told in JSON on standard input; see target in suites_test.go.
+What it runs against is told in JSON on standard input; see target in target_test.go.
 """
 
 import io
@@ -44,6 +45,7 @@ def run():
                 line["failed"] = traceback.format_exc(limit=-6)
         line["seconds"] = time.monotonic() - began
         print(json.dumps(line), flush=True)
+    print(json.dumps({"end": True}), flush=True)
 
 
 def equal(got, want, what="value"):
@@ -108,7 +110,7 @@ def retried(ask, on_first):
 
 
 def stage(path):
-    """Has something done on the stage: see suites_test.go."""
+    """Has something done on the stage: see stage_test.go."""
     with urllib.request.urlopen(urllib.request.Request(target["stage"] + path, method="POST")) as answer:
         return json.load(answer)
 
