@@ -177,14 +177,21 @@ func goResponseTool(t *testing.T, c *goClient) {
 }
 
 func goGoOn(t *testing.T, c *goClient) {
-	before := c.respond(t, nothing)
-	kept, err := c.Responses.Get(t.Context(), before.ID, responses.ResponseGetParams{})
-	if err != nil || kept.OutputText() != before.OutputText() {
-		t.Errorf("looked up: %v", err)
+	var earlier []*responses.Response // by more than one engine
+	for n := range 8 {
+		earlier = append(earlier, c.respond(t, func(p *responses.ResponseNewParams) {
+			p.Input.OfString = openai.String(fmt.Sprintf("Question %d: why is a radix tree a good index of prompts?", n))
+		}))
 	}
-	after := c.respond(t, func(p *responses.ResponseNewParams) { p.PreviousResponseID = openai.String(before.ID) })
-	if after.PreviousResponseID != before.ID || after.Usage.InputTokens <= before.Usage.InputTokens {
-		t.Error(after.RawJSON())
+	for _, before := range earlier {
+		kept, err := c.Responses.Get(t.Context(), before.ID, responses.ResponseGetParams{})
+		if err != nil || kept.OutputText() != before.OutputText() {
+			t.Errorf("looked up: %v", err)
+		}
+		after := c.respond(t, func(p *responses.ResponseNewParams) { p.PreviousResponseID = openai.String(before.ID) })
+		if after.PreviousResponseID != before.ID || after.Usage.InputTokens <= before.Usage.InputTokens {
+			t.Error(after.RawJSON())
+		}
 	}
 }
 
@@ -250,7 +257,7 @@ func goOthers(t *testing.T, c *goClient) {
 }
 
 func goTokens(t *testing.T, c *goClient) {
-	const text = "There and back again."
+	text := c.chat(t, ask(c.Model, goQuestion)).Choices[0].Message.Content // which simulated engines know the tokens of, all of them
 	var tokens struct {
 		Tokens []int
 		Count  int

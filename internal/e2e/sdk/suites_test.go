@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +138,11 @@ func inGo(t *testing.T, x *target, note func(verdict)) {
 				}
 				v.Seconds = time.Since(began).Seconds()
 			})
+			defer func() { // a list without the element that it must have, say: the other checks go on, as in other languages
+				if p := recover(); p != nil {
+					t.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
 			for _, need := range one.needs {
 				if why := x.Lacks[need]; why != "" {
 					v.Skipped = why
