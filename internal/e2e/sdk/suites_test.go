@@ -34,7 +34,7 @@ func conform(t *testing.T, x *target) {
 		node = own
 	}
 	python := filepath.Join(home, "python", "bin", "python")
-	suite := func(name ...string) string { return filepath.Join(append([]string{"suites"}, name...)...) }
+	suite := func(name string) string { return filepath.Join("suites", name) }
 	var table table
 	for _, sdk := range []struct {
 		name    string
