@@ -215,6 +215,7 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	a.MaxTokens = uint32(min(max(q.MaxTokens, 0), 1<<31))
 	a.N = uint32(min(max(q.N, 1), 1<<16))
 	a.InputTokens = uint32(min(q.InputTokens, 1<<31))
+	a.EnginePriority = int32(q.Priority) // the parser lets no other through
 	a.Flags |= flagsOf(q)
 	switch {
 	case c.route.Light:

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"mime/multipart"
 	"strings"
 	"testing"
@@ -365,6 +366,26 @@ func TestAStreamThatBreaksSaysSoInItsDialect(t *testing.T) {
 	} {
 		if got := e.post(tt.path, tt.body); got.status != 200 || got.body != "event: a\ndata: {}\n\nevent: b\ndata: {}\n\n"+tt.want {
 			t.Errorf("%s: %d %q", tt.path, got.status, got.body)
+		}
+	}
+}
+
+// The engine's own priority is its order of eviction, which a scheduler has to know.
+func TestTheEnginesPriorityIsTold(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	e.workers[0].Answer(func(j *testkit.Job) { j.Reply(200, "{}") })
+	for _, tt := range []struct {
+		field string
+		want  int32
+	}{{"", 0}, {`,"priority":5`, 5}, {`,"priority":-7`, -7}, {`,"priority":-2147483648`, math.MinInt32}} {
+		body := `{"model":"` + model + `","messages":[{"role":"user","content":"x"}]` + tt.field + `}`
+		if got := e.post(chatPath, body); got.status != 200 {
+			t.Fatalf("%s: %d %s", body, got.status, got.body)
+		}
+		asked, jobs := e.sched.Requests(), e.workers[0].Jobs()
+		if got := asked[len(asked)-1].EnginePriority; got != tt.want || string(jobs[len(jobs)-1].Body()) != body {
+			t.Errorf("%s: %d is told, and the engine gets %s", body, got, jobs[len(jobs)-1].Body())
 		}
 	}
 }

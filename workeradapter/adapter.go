@@ -186,7 +186,7 @@ func New(cfg Config) (*Adapter, error) {
 		warned: make(map[string]bool), suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
 	}
 	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey)
-	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.id})
+	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.shown})
 	a.loras.init(a)
 	return a, nil
 }

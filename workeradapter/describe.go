@@ -33,7 +33,7 @@ func (e *engine) describe(ctx context.Context) (*description, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &description{info: wire.WorkerInfo{Engine: e.id, URL: clip(e.shown, wire.MaxPath), EngineKind: kindOpenAI, DPSize: 1, Models: models, Pool: models[0].Name}}
+	d := &description{info: wire.WorkerInfo{URL: clip(e.shown, wire.MaxPath), EngineKind: kindOpenAI, DPSize: 1, Models: models, Pool: models[0].Name}}
 	found, err := e.describeSGLang(ctx, d)
 	if err != nil || found {
 		return d, err

@@ -17,7 +17,6 @@ import (
 // engine is the HTTP client of one engine.
 type engine struct {
 	base  string
-	id    string // host, port and path: what it is called where other processes see it
 	shown string // its URL as people see it, without credentials
 	key   string
 	calls *http.Client // inference: no timeout of its own, the attempt has one
@@ -42,7 +41,7 @@ func newEngine(base, key string) *engine {
 		shown = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
 	}
 	return &engine{
-		base: base, id: shown.Host + shown.Path, shown: shown.String(), key: key,
+		base: base, shown: shown.String(), key: key,
 		calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay},
 	}
 }

@@ -202,7 +202,7 @@ func (v *vigil) begin(ctx context.Context, d *description) error {
 	}
 	a.loras.forget()
 	v.seen = d
-	a.cfg.Log.Info("engine ready", "worker", a.cfg.Name, "engine", d.info.Engine, "model", d.info.Pool, "kind", d.info.EngineKind, "ranks", len(workers),
+	a.cfg.Log.Info("engine ready", "worker", a.cfg.Name, "engine", a.engine.shown, "model", d.info.Pool, "kind", d.info.EngineKind, "ranks", len(workers),
 		"capacity_tokens", d.info.CapacityTokens, "page_size", d.info.PageSize, "max_running", d.info.MaxRunning)
 	a.beat()
 	return nil
@@ -223,7 +223,7 @@ func (v *vigil) keep(d *description) error {
 		v.seen = d
 	}
 	if was != wire.Ready {
-		a.cfg.Log.Info("engine ready again", "worker", a.cfg.Name, "engine", d.info.Engine)
+		a.cfg.Log.Info("engine ready again", "worker", a.cfg.Name, "engine", a.engine.shown)
 	}
 	if changed || was != wire.Ready {
 		a.beat()
@@ -351,6 +351,7 @@ type weights struct {
 // complete adds what the operator says.
 func (d *description) complete(a *Adapter) {
 	d.info.Region, d.info.Adapter = a.cfg.Region, a.identity.Load().Adapter
+	d.info.Engine = a.cfg.Name // no address: the same one may mean another engine on every host
 	d.info.AdapterVersion, d.info.WireVersion = a.cfg.Version, wire.Version
 	d.info.MaxRunning = min(cmp.Or(a.cfg.MaxRunning, d.info.MaxRunning, defaultRunning), wire.MaxLeases)
 	d.info.MaxPayload = a.cfg.Bus.Bulk.MaxPayload()

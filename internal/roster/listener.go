@@ -113,7 +113,7 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 	ready()
 
 	r := New(l.cfg.Stale, l.cfg.Forget, l.cfg.MaxWorkers)
-	sweep := time.NewTicker(l.cfg.Stale / 6)
+	sweep := time.NewTicker(l.cfg.Stale / 12)
 	defer sweep.Stop()
 	settle := time.After(settleAfter)
 	for {

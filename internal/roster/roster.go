@@ -30,7 +30,7 @@ type Worker struct {
 	State wire.State
 }
 
-// A Change tells what became of a worker.
+// A Change tells what became of a worker. One with a newer Instance than before has replaced its earlier life.
 type Change struct {
 	Worker *Worker // as it is now; as it was, when Gone
 	Gone   bool
@@ -38,7 +38,7 @@ type Change struct {
 }
 
 type entry struct {
-	worker   *Worker // nil until its info is known
+	worker   *Worker // nil until its info is known; silent and of an earlier life until that of this one is
 	instance wire.Instance
 	hash     uint64
 	state    wire.State
@@ -82,14 +82,12 @@ func (r *Roster) Up(now time.Time, up wire.Up) (ask bool, changes []Change) {
 	case up.Instance < e.instance:
 		return false, nil // an earlier life's last words
 	case up.Instance > e.instance:
-		if e.worker != nil {
-			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeStale})
-		}
-		*e = entry{instance: up.Instance}
+		*e = entry{instance: up.Instance, worker: e.worker}
+		changes = e.hush(changes) // not gone: its model has a worker, and requests wait for that
 	}
 	e.heard, e.state = now, up.State
 	e.due = min(time.Duration(up.BeatMillis)*time.Millisecond, maxBeat)
-	if e.worker != nil && e.hash == up.InfoHash {
+	if e.current() && e.hash == up.InfoHash {
 		if e.worker.State != up.State {
 			e.worker = &Worker{Info: e.worker.Info, State: up.State}
 			changes = append(changes, Change{Worker: e.worker})
@@ -103,15 +101,30 @@ func (r *Roster) Up(now time.Time, up wire.Up) (ask bool, changes []Change) {
 	return true, changes
 }
 
+// current tells that what is known is of this life.
+func (e *entry) current() bool { return e.worker != nil && e.worker.Info.Instance == e.instance }
+
+// hush makes it silent.
+func (e *entry) hush(changes []Change) []Change {
+	if e.worker == nil || e.worker.State == wire.Silent {
+		return changes
+	}
+	e.worker = &Worker{Info: e.worker.Info, State: wire.Silent}
+	return append(changes, Change{Worker: e.worker})
+}
+
 // Info takes the answer to a question that Up asked for. One that tells nothing new changes nothing.
-func (r *Roster) Info(info *wire.WorkerInfo, hash uint64) []Change {
+func (r *Roster) Info(info *wire.WorkerInfo, hash uint64) (changes []Change) {
 	e := r.workers[info.Worker]
-	if e == nil || e.instance != info.Instance || e.worker != nil && e.hash == hash {
+	if e == nil || e.instance != info.Instance || e.current() && e.hash == hash {
 		return nil
+	}
+	if e.worker != nil && e.worker.Info.Pool != info.Pool {
+		changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeStale})
 	}
 	e.hash = hash
 	e.worker = &Worker{Info: info, State: e.state}
-	return []Change{{Worker: e.worker}}
+	return append(changes, Change{Worker: e.worker})
 }
 
 // Down takes a worker's last word.
@@ -130,11 +143,10 @@ func (r *Roster) Down(g wire.Gone) []Change {
 // Absent takes it that a life of a worker does not listen, as the bus has said: it is silent until its next beat.
 func (r *Roster) Absent(worker string, n wire.Instance) []Change {
 	e := r.workers[worker]
-	if e == nil || e.worker == nil || e.instance != n || e.worker.State == wire.Silent {
+	if e == nil || e.instance != n {
 		return nil
 	}
-	e.worker = &Worker{Info: e.worker.Info, State: wire.Silent}
-	return []Change{{Worker: e.worker}}
+	return e.hush(nil)
 }
 
 // Deaf tells that nobody could be heard until now: the bus was away.
@@ -155,9 +167,8 @@ func (r *Roster) Expire(now time.Time) (changes []Change) {
 		case silent > max(r.forget, stale):
 			delete(r.workers, name)
 			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeWorkerGone})
-		case e.worker.State != wire.Silent:
-			e.worker = &Worker{Info: e.worker.Info, State: wire.Silent}
-			changes = append(changes, Change{Worker: e.worker})
+		default:
+			changes = e.hush(changes)
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Worker.Info.Worker, b.Worker.Info.Worker) })

@@ -193,12 +193,30 @@ func TestNewLifeReplacesTheOldOne(t *testing.T) {
 		t.Errorf("an earlier life's end = %v, want nothing", changes)
 	}
 	ask, changes := r.Up(start.Add(time.Millisecond), beat("w0", 6, 1, wire.Ready))
-	if !ask || len(changes) != 1 || !changes[0].Gone || changes[0].Code != wire.CodeStale || changes[0].Worker.Info.Instance != 5 {
-		t.Fatalf("a new life = %v, %v, want a question, and the old life gone", ask, changes)
+	if !ask || len(changes) != 1 || changes[0].Gone || changes[0].Worker.State != wire.Silent || changes[0].Worker.Info.Instance != 5 {
+		t.Fatalf("a new life = %v, %v, want a question, and the old life silent", ask, changes)
 	}
-	if changes := r.Info(info("w0", "m", 6), 1); len(changes) != 1 || changes[0].Worker.Info.Instance != 6 {
+	if v := r.View(); v.Ready != 0 || v.Lookup("m") == nil { // requests wait for it; without a worker they would be refused
+		t.Errorf("between two lives: %d ready, the model is served by %v", v.Ready, v.Lookup("m"))
+	}
+	if ask, changes := r.Up(start.Add(time.Millisecond+stale/2), beat("w0", 6, 1, wire.Ready)); !ask || changes != nil {
+		t.Errorf("its next beat = %v, %v, want the question again", ask, changes)
+	}
+	if changes := r.Info(info("w0", "m", 6), 1); len(changes) != 1 || changes[0].Worker.Info.Instance != 6 || changes[0].Worker.State != wire.Ready {
 		t.Errorf("info of the new life = %v", changes)
 	}
+	if changes := r.Info(info("w0", "m", 6), 1); changes != nil {
+		t.Errorf("the same again = %v, want nothing", changes)
+	}
+	r.Up(start, beat("w0", 7, 1, wire.Ready))
+	if changes := r.Info(info("w0", "another", 7), 1); len(changes) != 2 || !changes[0].Gone || changes[0].Code != wire.CodeStale || changes[0].Worker.Info.Instance != 6 || changes[1].Worker.Info.Pool != "another" {
+		t.Errorf("a life that serves another model = %v, want the earlier one gone", changes)
+	}
+	r.Up(start, beat("w0", 8, 1, wire.Ready))
+	if changes := r.Down(wire.Gone{Worker: "w0", Instance: 8, Code: wire.CodeDraining}); len(changes) != 1 || changes[0].Worker.Info.Instance != 7 {
+		t.Errorf("a life that ends unknown = %v, want the earlier one gone", changes)
+	}
+	join(t, r, start, info("w0", "m", 6), wire.Ready)
 	if changes := r.Down(wire.Gone{Worker: "w0", Instance: 6, Code: wire.CodeDraining}); len(changes) != 1 || changes[0].Code != wire.CodeDraining {
 		t.Errorf("its end = %v, want it gone with its own reason", changes)
 	}

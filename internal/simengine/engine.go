@@ -60,6 +60,7 @@ type Engine struct {
 	lastSign  time.Duration // engine time of the last token
 	model     string        // changes with the weights
 	weights   string        // weight version
+	drawn     uint32        // see drawSeed
 	adapters  *adapters
 	responses *responses
 	pieces    pieces
@@ -83,6 +84,9 @@ const (
 	over // Run has returned
 )
 
+// drawSeed draws what an engine calls its seed. A real one draws it at each start too; it tells one start from another.
+func drawSeed() uint32 { return rand.Uint32() >> 1 }
+
 // New returns an engine with an empty cache. The error joins everything that is wrong with cfg.
 func New(cfg Config) (*Engine, error) {
 	told := cfg
@@ -93,7 +97,7 @@ func New(cfg Config) (*Engine, error) {
 	e := &Engine{
 		cfg: cfg, told: told, voice: newVoice(), log: cfg.Log, origin: time.Now(), wake: make(chan struct{}, 1),
 		live: map[string]*sequence{}, changed: make(chan struct{}), adapters: newAdapters(cfg.Adapters),
-		responses: newResponses(cfg.MaxResponses), model: cfg.Model, weights: "default", random: rand.New(rand.NewPCG(cfg.Seed, 0)),
+		drawn: drawSeed(), responses: newResponses(cfg.MaxResponses), model: cfg.Model, weights: "default", random: rand.New(rand.NewPCG(cfg.Seed, 0)),
 	}
 	for i := range cfg.DP {
 		e.ranks = append(e.ranks, &rank{index: i, core: NewCore(cfg.core()), sessions: map[string]*session{}})

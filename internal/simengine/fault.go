@@ -93,6 +93,7 @@ func (e *Engine) Restart() {
 	if e.state != crashed && e.state != drained {
 		return
 	}
+	e.drawn = drawSeed()
 	e.drop()
 	e.resume()
 	e.unhealthy = false

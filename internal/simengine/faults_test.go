@@ -3,6 +3,7 @@ package simengine_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -84,6 +85,15 @@ func TestDisconnectAborts(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	r := start(t, simengine.Config{Speed: 5})
+	seed := func() (drawn struct {
+		Seed int64 `json:"random_seed"`
+	}) {
+		if _, doc := r.get("/server_info"); json.Unmarshal([]byte(doc), &drawn) != nil {
+			t.Errorf("no server info: %s", doc)
+		}
+		return drawn
+	}
+	before := seed()
 	running := make(chan string, 1)
 	go func() {
 		_, body := r.post("/v1/chat/completions", chatBody("hello", `,"max_tokens":300,"stream":true`))
@@ -111,6 +121,9 @@ func TestDrain(t *testing.T) {
 	r.Restart()
 	if code, _ := r.get("/health"); code != 200 {
 		t.Errorf("health after restart: %d", code)
+	}
+	if seed() == before {
+		t.Error("two starts have drawn one seed")
 	}
 }
 

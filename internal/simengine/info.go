@@ -41,7 +41,7 @@ func (e *Engine) serverInfo(w http.ResponseWriter, _ *http.Request) {
 		"chunked_prefill_size": core.Chunk, "max_prefill_tokens": core.MaxPrefill, "allow_auto_truncate": false,
 		"enable_metrics": true, "enable_lora": nil, "max_loaded_loras": nil, "lora_paths": nil, "kv_events_config": nil,
 		"is_embedding": e.cfg.Embedding, "enable_response_store": e.cfg.ResponseStore, "tool_call_parser": "simulated",
-		"reasoning_parser": nil, "device": e.profile.GPU, "weight_version": "default", "random_seed": e.cfg.Seed,
+		"reasoning_parser": nil, "device": e.profile.GPU, "weight_version": "default", "random_seed": e.drawn,
 		"speculative_algorithm": nil, "enable_hierarchical_cache": false, "enable_streaming_session": false, "api_key": nil,
 	}
 	if e.cfg.LoRA {

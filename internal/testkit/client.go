@@ -175,7 +175,7 @@ func (c *Client) Send(ctx context.Context, method, path string, body []byte, eac
 	for lines.Scan() && r.Err == nil {
 		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
 		switch {
-		case len(lines.Bytes()) == 0:
+		case len(lines.Bytes()) == 0, bytes.HasPrefix(lines.Bytes(), []byte("event: ")): // whose name the document repeats
 			continue
 		case !ok:
 			r.Err = fmt.Errorf("a line that is no data: %.100q", lines.Bytes())

@@ -73,6 +73,7 @@ type AssignRequest struct {
 	TraceState      string    // 23
 	Engine          string    // 24: only workers of this engine; empty = any
 	RankPlus1       uint32    // 25: only workers of this data-parallel rank, + 1; 0 = any
+	EnginePriority  int32     // 26: SGLang's own field priority, by which some engines evict
 }
 
 // AppendTo writes the request.
@@ -104,7 +105,8 @@ func (m *AssignRequest) AppendTo(dst []byte) []byte {
 	dst = putString(dst, 22, m.TraceParent)
 	dst = putString(dst, 23, m.TraceState)
 	dst = putString(dst, 24, m.Engine)
-	return putUint(dst, 25, uint64(m.RankPlus1))
+	dst = putUint(dst, 25, uint64(m.RankPlus1))
+	return putInt(dst, 26, m.EnginePriority)
 }
 
 // ParseAssignRequest reads what AppendTo wrote.
@@ -171,6 +173,8 @@ func ParseAssignRequest(msg []byte) (*AssignRequest, error) {
 			m.Engine = r.string(MaxName)
 		case 25:
 			m.RankPlus1 = r.uint32()
+		case 26:
+			m.EnginePriority = r.int32()
 		}
 	}
 	return m, r.err

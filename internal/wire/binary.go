@@ -82,6 +82,11 @@ func putUint(dst []byte, field int, v uint64) []byte {
 	return binary.AppendUvarint(dst, v)
 }
 
+// putInt writes a number that may be negative, in zigzag, as protobuf's sint32.
+func putInt(dst []byte, field int, v int32) []byte {
+	return putUint(dst, field, uint64(uint32(v<<1)^uint32(v>>31)))
+}
+
 func putBool(dst []byte, field int, v bool) []byte {
 	if v {
 		return putUint(dst, field, 1)
@@ -239,6 +244,11 @@ func (r *reader) uint32() uint32 {
 		r.fail("field %d does not fit 32 bits", r.field)
 	}
 	return uint32(v)
+}
+
+func (r *reader) int32() int32 {
+	v := r.uint32()
+	return int32(v>>1) ^ -int32(v&1)
 }
 
 func (r *reader) uint8() uint8 {

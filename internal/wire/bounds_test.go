@@ -66,7 +66,7 @@ func TestTextBounds(t *testing.T) {
 
 // TestNumberBounds does the same with numbers that have fewer than 64 bits.
 func TestNumberBounds(t *testing.T) {
-	bits := map[string]int{"Code": 16, "Priority": 8, "Verdict": 8, "Role": 8, "State": 8, "uint32": 32, "uint64": 64}
+	bits := map[string]int{"Code": 16, "Priority": 8, "Verdict": 8, "Role": 8, "State": 8, "uint32": 32, "sint32": 32, "uint64": 64}
 	for _, over := range []uint64{0, 1} {
 		testEdits(t, over > 0, func(x node) (node, bool) {
 			n, ok := bits[x.field.typ]

@@ -29,25 +29,26 @@ func (s *Stamp) read(r *reader) bool {
 
 // Assigned says that a scheduler has placed an attempt: peers count the lease and insert the path.
 type Assigned struct {
-	Stamp                 // 1–3
-	Region      string    // 4
-	Pool        string    // 5
-	Request     RequestID // 6
-	Attempt     uint32    // 7
-	Worker      string    // 8
-	Instance    Instance  // 9
-	Lease       uint64    // 10
-	LeaseMillis uint32    // 11
-	Model       string    // 12
-	Tenant      string    // 13
-	Session     string    // 14
-	Priority    Priority  // 15
-	Policy      string    // 16
-	Prompt      uint32    // 17: tokens, as estimated
-	Predicted   uint32    // 18: tokens believed cached
-	MaxTokens   uint32    // 19
-	Digests     []Digest  // 20
-	Fingerprint uint64    // 21: of the request's body
+	Stamp                    // 1–3
+	Region         string    // 4
+	Pool           string    // 5
+	Request        RequestID // 6
+	Attempt        uint32    // 7
+	Worker         string    // 8
+	Instance       Instance  // 9
+	Lease          uint64    // 10
+	LeaseMillis    uint32    // 11
+	Model          string    // 12
+	Tenant         string    // 13
+	Session        string    // 14
+	Priority       Priority  // 15
+	Policy         string    // 16
+	Prompt         uint32    // 17: tokens, as estimated
+	Predicted      uint32    // 18: tokens believed cached
+	MaxTokens      uint32    // 19
+	Digests        []Digest  // 20
+	Fingerprint    uint64    // 21: of the request's body
+	EnginePriority int32     // 22: as in AssignRequest
 }
 
 // AppendTo writes the event.
@@ -70,7 +71,8 @@ func (m *Assigned) AppendTo(dst []byte) []byte {
 	dst = putUint(dst, 18, uint64(m.Predicted))
 	dst = putUint(dst, 19, uint64(m.MaxTokens))
 	dst = putDigests(dst, 20, m.Digests)
-	return putFix64(dst, 21, m.Fingerprint)
+	dst = putFix64(dst, 21, m.Fingerprint)
+	return putInt(dst, 22, m.EnginePriority)
 }
 
 // ParseAssigned reads what AppendTo wrote.
@@ -121,6 +123,8 @@ func ParseAssigned(msg []byte) (*Assigned, error) {
 			m.Digests = readDigest(&r, m.Digests, &hashes)
 		case 21:
 			m.Fingerprint = r.fix64()
+		case 22:
+			m.EnginePriority = r.int32()
 		}
 	}
 	return m, r.err

@@ -35,7 +35,7 @@ type WorkerInfo struct {
 	Region          string   `json:"region"`
 	Pool            string   `json:"pool"` // the base model's name
 	Models          []Model  `json:"models"`
-	Engine          string   `json:"engine"`      // id of the engine: ranks of one engine share flush, crash and weights
+	Engine          string   `json:"engine"`      // the adapter's name, unique in a fleet: ranks of one engine share flush, crash and weights
 	EngineKind      string   `json:"engine_kind"` // sglang, vllm, llama.cpp, tensorrt-llm, openai (any other)
 	EngineVersion   string   `json:"engine_version,omitempty"`
 	DPRank          int      `json:"dp_rank"`

@@ -143,7 +143,7 @@ func fullAssignRequest() *wire.AssignRequest {
 			{Attempt: 5, Worker: "w-1", Instance: 0x0101010101010101, Code: wire.CodeBusy},
 			{Attempt: 2, Worker: "w-2", Instance: 0x0202020202020202, Code: wire.CodeEngineDown},
 		},
-		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=value", Engine: "engine-1", RankPlus1: 7,
+		TraceParent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", TraceState: "vendor=value", Engine: "engine-1", RankPlus1: 7, EnginePriority: -5,
 	}
 }
 
@@ -220,7 +220,7 @@ func fullAssigned() *wire.Assigned {
 		Stamp: fullStamp(), Region: "eu-west", Pool: "meta-llama/Llama-3.1-8B", Request: requestID(0xa0), Attempt: 3,
 		Worker: "w-1", Instance: 0x0101010101010101, Lease: 601, LeaseMillis: 602, Model: "llama", Tenant: "acme",
 		Session: "session-9", Priority: wire.Batch, Policy: "radix", Prompt: 603, Predicted: 604, MaxTokens: 256,
-		Digests: fullDigests(), Fingerprint: 0xf17e_f17e_f17e_f17e,
+		Digests: fullDigests(), Fingerprint: 0xf17e_f17e_f17e_f17e, EnginePriority: 5,
 	}
 }
 

@@ -209,7 +209,7 @@ func TestNumbersAreOnTheWire(t *testing.T) {
 
 // protoTypes are the types in wire.proto that may stand for a Go type.
 var protoTypes = map[string][]string{
-	"bool": {"bool"}, "uint8": {"uint32"}, "uint32": {"uint32"}, "uint64": {"uint64", "fixed64"}, "Flags": {"uint32"},
+	"bool": {"bool"}, "uint8": {"uint32"}, "uint32": {"uint32"}, "int32": {"sint32"}, "uint64": {"uint64", "fixed64"}, "Flags": {"uint32"},
 	"string": {"string", "bytes"}, "[]byte": {"bytes"}, "RequestID": {"bytes"}, "Instance": {"fixed64"},
 	"[]string": {"repeated string"}, "*End": {"End"},
 }

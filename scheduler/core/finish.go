@@ -90,7 +90,7 @@ func (p *Pool) learn(now time.Time, l *lease, end *wire.End) {
 	}
 	l.confirm()
 	for i := range l.digests { // the engine has just used the whole path: all of it is held, and young
-		p.tree.Insert(w.index, tree.Path(l.digests[i].Hashes), stampOf(now))
+		p.tree.Insert(w.index, tree.Path(l.digests[i].Hashes), w.stamp(now, l.priority))
 	}
 }
 
@@ -141,8 +141,8 @@ func (p *Pool) rateOf(w *worker) float64 {
 	return w.rate
 }
 
-// correct takes back what was believed wrongly. The engine evicts the least recently used leaves first, so when a
-// part of this path had been evicted, every other leaf that was no younger has been too. A sibling that was still
+// correct takes back what was believed wrongly. The engine evicts leaves in the order of their stamps, so when a
+// part of this path had been evicted, every other leaf that had no larger one has been too. A sibling that was still
 // computing the path explains a shortfall by itself.
 func (p *Pool) correct(l *lease, actual int64) {
 	slack := max(64, int64(l.worker.info.PageSize), l.prompt/50)

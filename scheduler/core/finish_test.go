@@ -260,3 +260,52 @@ func TestOutputsStayUntilTheNextCall(t *testing.T) {
 		t.Errorf("got %d outputs once more", len(got))
 	}
 }
+
+// What the engine keeps for its priority has to be believed kept: it pushes out all that is used later.
+func TestEvictionIsInTheEnginesOrder(t *testing.T) {
+	for _, tt := range []struct {
+		policy                  string
+		protected, older, young int // blocks held in the end
+	}{
+		{"priority", 40, 0, 40},
+		{"lru", 0, 0, 40},
+		{"lfu", 0, 0, 40}, // taken for lru
+	} {
+		t.Run(tt.policy, func(t *testing.T) {
+			s := newStage(t, Config{})
+			w := info("w0", 1, 8)
+			w.EvictionPolicy, w.CapacityTokens = tt.policy, 100*blockBytes/4
+			s.p.Join(s.now, w, wire.Ready)
+			ask := func(group uint64, priority int32) {
+				req := s.request(prompt(group, 40))
+				req.EnginePriority = priority
+				s.finish(s.assign(req), 0)
+				s.wait(time.Second)
+			}
+			ask(1, 5)
+			for group := range uint64(4) {
+				ask(2+group, -3)
+			}
+			held := func(group uint64) int { return s.held("w0", prompt(group, 40)) }
+			if p, o, y := held(1), held(2), held(5); p != tt.protected || o != tt.older || y != tt.young {
+				t.Errorf("held %d, %d, %d blocks of the protected, an older, the youngest path; want %d, %d, %d", p, o, y, tt.protected, tt.older, tt.young)
+			}
+		})
+	}
+}
+
+// Another scheduler's requests are kept as long as our own.
+func TestAPeersPriorityCounts(t *testing.T) {
+	s := newStage(t, Config{})
+	w := info("w0", 1, 8)
+	w.EvictionPolicy, w.CapacityTokens = "priority", 100*blockBytes/4
+	s.p.Join(s.now, w, wire.Ready)
+	s.p.Peer(s.now, &wire.Assigned{Worker: "w0", Instance: 1, Request: wire.RequestID{9}, Attempt: 1, Lease: 1, LeaseMillis: 1000, Digests: []wire.Digest{digest(prompt(1, 40))}, EnginePriority: 5})
+	for group := range uint64(4) {
+		s.wait(time.Second)
+		s.finish(s.put(prompt(2+group, 40)), 0)
+	}
+	if got := s.held("w0", prompt(1, 40)); got != 40 {
+		t.Errorf("%d blocks held of what a peer asked to be kept, want 40", got)
+	}
+}

@@ -49,7 +49,7 @@ func (p *Pool) Peer(now time.Time, e *wire.Assigned) {
 		return
 	}
 	prompt := min(int64(e.Prompt), maxPrompt)
-	l := &lease{key: key, number: e.Lease, worker: w, digests: e.Digests, prompt: prompt, predicted: min(int64(e.Predicted), prompt), body: e.Fingerprint}
+	l := &lease{key: key, number: e.Lease, worker: w, digests: e.Digests, prompt: prompt, predicted: min(int64(e.Predicted), prompt), body: e.Fingerprint, priority: e.EnginePriority}
 	p.reserve(now, l)
 	p.sessions.set(now, sessionKey(e.Tenant, e.Session), e.Worker)
 	if early != nil { // its end was heard first

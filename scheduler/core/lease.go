@@ -1,6 +1,7 @@
 package core
 
 import (
+	"math"
 	"sort"
 	"strconv"
 	"time"
@@ -26,6 +27,7 @@ type lease struct {
 	prompt    int64      // tokens, estimated
 	predicted int64      // tokens of it believed cached, at most prompt
 	body      uint64     // the request's fingerprint
+	priority  int32      // the engine's own, see stamp
 	light     bool       // no generation: its end teaches nothing
 	alone     bool       // nothing was waiting to be prefilled when it was assigned
 	sibling   bool       // another lease on the worker was using the deepest block matched
@@ -45,7 +47,7 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 	delete(p.over.of, key)
 	p.reserve(now, &lease{
 		key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted,
-		body: req.Fingerprint, light: req.Flags&wire.FlagByLoad != 0,
+		body: req.Fingerprint, priority: req.EnginePriority, light: req.Flags&wire.FlagByLoad != 0,
 	})
 	p.sessions.set(now, sessionKey(req.Tenant, req.Session), w.info.Worker)
 	if c.Loads {
@@ -68,7 +70,7 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 		Worker: w.info.Worker, Instance: w.info.Instance, Lease: p.numbers, LeaseMillis: millis,
 		Model: req.Model, Tenant: req.Tenant, Session: req.Session, Priority: req.Priority, Policy: p.cfg.Policy,
 		Prompt: prompt, Predicted: predicted, MaxTokens: req.MaxTokens, Digests: req.Digests,
-		Fingerprint: req.Fingerprint,
+		Fingerprint: req.Fingerprint, EnginePriority: req.EnginePriority,
 	}})
 }
 
@@ -86,14 +88,24 @@ func (p *Pool) reserve(now time.Time, l *lease) {
 			l.stamp, l.matched = p.tree.StampAt(w.index, path, held)
 			l.sibling = l.sibling || w.uses(path, held-1)
 		}
-		p.tree.Insert(w.index, path, stampOf(now))
+		p.tree.Insert(w.index, path, w.stamp(now, l.priority))
 	}
 	l.expires = now.Add(p.cfg.LeaseFor)
 	w.add(l)
 	p.leases[l.key] = l
 }
 
-func stampOf(now time.Time) tree.Stamp { return tree.Stamp(now.UnixNano()) }
+// stamp orders what the worker holds as its engine will evict it. SGLang's eviction by priority takes the smallest
+// (priority, time of last use) first, and a node keeps the largest priority that it has seen; ours keeps with it the time of
+// that use, and not a later one of a smaller priority. All other orders are taken for that of last use.
+func (w *worker) stamp(now time.Time, priority int32) tree.Stamp {
+	if w.info.EvictionPolicy != "priority" {
+		return tree.Stamp(now.UnixNano())
+	}
+	const ticks = 32 // a second: two years of them fit below a priority
+	tick := min(max(0, now.Sub(w.joined)/(time.Second/ticks)), math.MaxInt32)
+	return tree.Stamp(int64(priority)<<31 + int64(tick))
+}
 
 // uses tells whether a lease on w has the block of path at depth, from 0, in its own paths.
 func (w *worker) uses(path tree.Path, depth int) bool {

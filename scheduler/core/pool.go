@@ -198,7 +198,7 @@ func (p *Pool) Join(now time.Time, info *wire.WorkerInfo, state wire.State) {
 }
 
 func (p *Pool) newWorker(now time.Time, info *wire.WorkerInfo) *worker {
-	w := &worker{info: info, settled: now, loaded: make(map[string]bool)}
+	w := &worker{info: info, joined: now, settled: now, loaded: make(map[string]bool)}
 	for i, other := range p.order { // as if it had always been here: a newcomer must not win every tie until it has caught up
 		if i == 0 || other.work < w.work {
 			w.work = other.work

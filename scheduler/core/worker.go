@@ -15,6 +15,7 @@ type worker struct {
 	info     *wire.WorkerInfo
 	models   []string // that it answers to, sorted
 	state    wire.State
+	joined   time.Time
 	loaded   map[string]bool // adapters that its engine has in memory, or was given requests for
 	capacity int64           // bytes, as told to the tree
 	at       int             // its place among the candidates, if it is one; see Pool.candidate

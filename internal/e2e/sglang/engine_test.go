@@ -38,6 +38,8 @@ var (
 		"--page-size", "16", "--radix-eviction-policy", "priority", "--max-total-tokens", "4096", "--context-length", "8192",
 		"--max-running-requests", "2", "--max-queued-requests", "2",
 	}}
+	// embedding engines have a model of another name, which embeds.
+	embedding = kind{"embedding", 1, []string{"--is-embedding", "--served-model-name", embedder}}
 	// ranked engines have two ranks behind their port, each with a cache of its own.
 	ranked = kind{"ranked", 2, []string{"--dp-size", "2"}}
 )

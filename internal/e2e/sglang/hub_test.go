@@ -18,8 +18,11 @@ import (
 
 type object = map[string]any
 
-// tiny is what all engines serve.
-const tiny = "tiny"
+// The models: all engines but one kind serve the first.
+const (
+	tiny     = "tiny"
+	embedder = "embedder"
+)
 
 const (
 	chatRoute     = "/v1/chat/completions"
@@ -223,10 +226,4 @@ func (f *follower) wait(t *testing.T, patience time.Duration) *testkit.Reply {
 		t.Fatalf("no end of an answer in %v, after %d events", patience, f.events.Load())
 	}
 	return f.reply
-}
-
-// defect skips a test that found what is known to be wrong. When the cause is mended, the call goes.
-func defect(t *testing.T, format string, args ...any) {
-	t.Helper()
-	t.Skipf("KNOWN DEFECT: "+format, args...)
 }

@@ -1,6 +1,7 @@
 package sglang
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -83,4 +84,38 @@ func TestAdaptersAreModels(t *testing.T) {
 			t.Errorf("%s registers the models %v in the pool %s", w.Info.Worker, names, w.Info.Pool)
 		}
 	}
+}
+
+// An adapter that operators name is loaded by the engine that first needs it, and one that made room for it comes back.
+func TestAdaptersAreLoadedWhenAskedFor(t *testing.T) {
+	h := up(t, engines(t, plain, plain), "--lora", "green="+home(t)+"/lora/red", "--lora", "lost="+home(t)+"/lora/no-such-folder", "--alias", "gpt-4o="+tiny)
+	said := func(model string) string {
+		t.Helper()
+		return h.ask(t, chatRoute, chat("Question: which adapter answers this?", long(16), object{"model": model})).Text
+	}
+	for _, e := range h.engines {
+		e.spent = true // it has other adapters then
+	}
+	base, red := said(tiny), said("red")
+	if got := said("green"); got != red || got == base {
+		t.Errorf("what was loaded on demand says %q, the same adapter %q, the base %q", got, red, base)
+	}
+	if got := said("gpt-4o"); got != base {
+		t.Errorf("the alias says %q, its model %q", got, base)
+	}
+	for range 2 { // three are loaded at most: what was used least recently goes
+		for _, model := range []string{"blue", "green", "red"} {
+			said(model)
+		}
+	}
+	if r := h.Ask(t.Context(), chatRoute, chat("Why?", object{"model": "lost"})); r.Status != http.StatusBadRequest && r.Status != http.StatusBadGateway {
+		t.Errorf("an adapter that is not where it is said to be: %v", r)
+	}
+	_, list := h.Get(t, "/v1/models")
+	for _, name := range []string{tiny, "red", "blue", "green", "gpt-4o"} {
+		if !strings.Contains(list, `"id":"`+name+`"`) {
+			t.Errorf("no %s in %s", name, list)
+		}
+	}
+	h.idle(t)
 }

@@ -34,6 +34,6 @@ func TestEvictionByPriority(t *testing.T) {
 		t.Errorf("%.0f tokens of the evicted prompt are believed cached", other.predicted)
 	}
 	if protected.predicted < 1000 {
-		defect(t, "the tree evicts by recency what the engine keeps by priority: %.0f of %d cached tokens are believed", protected.predicted, kept)
+		t.Errorf("%.0f of %d cached tokens are believed", protected.predicted, kept)
 	}
 }
