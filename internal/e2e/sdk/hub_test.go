@@ -1,31 +1,28 @@
-// Package sdk_test asks the official OpenAI client whether radixbus is what it says: an OpenAI endpoint.
+// Package sdk_test asks the official SDKs whether radixbus is what it says: an endpoint of OpenAI's API, and of Anthropic's.
 //
-// It is a module of its own, so that the client's dependencies stay out of the product's graph. The tests build the
-// program from the parent module, run `radixbus up` as a process and talk to it as any user would, over loopback only.
+// It is a module of its own, so that the SDKs' dependencies stay out of the product's graph. The tests build the
+// program from the parent module, run it as processes and talk to it as any user would, over loopback only.
+//
+// # Flow
+//
+// A conformance run is [TestSDKsOnSimulatedEngines] or [TestSDKsOnSGLang]. It sets up a [target], which is a hub in front of
+// engines, and runs the suite of one SDK after the other against it. The suite of the Go SDK stands in golang_*_test.go; the others are programs in
+// suites/, which are told the target in JSON and tell a line of JSON about each check. What takes more than a client, such
+// as a gateway that dies, they ask of a [stage]. The table at the end has a row for each check.
+//
+// The other tests look at both ends: the Go SDK on one side, and on the other an [engine] whose answers are scripted.
 package sdk_test
 
 import (
-	"bufio"
-	"bytes"
+	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
-)
-
-const (
-	startBound = 30 * time.Second // for a hub to be ready, on a busy machine
-	stopBound  = 20 * time.Second // for a hub to drain
 )
 
 // TestMain gives the built program a folder that outlives single tests.
@@ -41,113 +38,45 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build is the program under test, made once.
-var build struct {
-	once sync.Once
-	dir  string
-	path string
-	err  error
-}
+// onFreePorts are the arguments of `radixbus up` beside somebody else's.
+var onFreePorts = []string{"up", "--port", "0", "--admin-port", "0"}
 
-func program(t *testing.T) string {
+// up starts `radixbus up` in front of engines and returns its URL once all of them are there.
+func up(t *testing.T, engines []string, args ...string) string {
 	t.Helper()
-	build.once.Do(func() {
-		build.path = filepath.Join(build.dir, "radixbus")
-		c := exec.Command("go", "build", "-buildvcs=false", "-o", build.path, ".")
-		c.Dir = filepath.Join("..", "..", "..")
-		if out, err := c.CombinedOutput(); err != nil {
-			build.err = fmt.Errorf("%w\n%s", err, out)
-		}
-	})
-	if build.err != nil {
-		t.Skipf("the parent module does not build, so there is nothing to test: %v", build.err)
+	args = append(append([]string(nil), onFreePorts...), args...)
+	for _, url := range engines {
+		args = append(args, "--engine", url)
 	}
-	return build.path
-}
-
-// up starts `radixbus up` on free ports and returns its URL once it is ready. When the test ends it is asked to stop,
-// and must exit cleanly.
-func up(t *testing.T, args ...string) string {
-	t.Helper()
-	c := exec.Command(program(t), append([]string{"up", "--port", "0", "--admin-port", "0"}, args...)...)
-	c.Dir = t.TempDir() // no configuration file of anybody's
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
-		if value, ok := os.LookupEnv(name); ok {
-			c.Env = append(c.Env, name+"="+value)
-		}
-	}
-	stdout, stdoutEnd, err := os.Pipe()
-	if err != nil {
+	url := run(t, args...).url
+	if err := ready(url, len(engines)); err != nil {
 		t.Fatal(err)
 	}
-	var log bytes.Buffer
-	c.Stdout, c.Stderr = stdoutEnd, &log
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stdoutEnd.Close()
-	lines := make(chan string, 1)
-	var reader sync.WaitGroup
-	reader.Go(func() {
-		defer stdout.Close()
-		r := bufio.NewReader(stdout)
-		line, _ := r.ReadString('\n') // cut short: no URL, which is told below
-		lines <- strings.TrimSpace(line)
-		io.Copy(io.Discard, r) //nolint:errcheck // only so that the process can write
-	})
-	t.Cleanup(func() {
-		stop(t, c)
-		reader.Wait()
-		if t.Failed() {
-			t.Logf("radixbus %s said:\n%s", strings.Join(c.Args[1:], " "), log.String())
-		}
-	})
-	select {
-	case url := <-lines:
-		if !strings.HasPrefix(url, "http://127.0.0.1:") {
-			t.Fatalf("first line of standard output is %q, want the URL", url)
-		}
-		awaitReady(t, url)
-		return url
-	case <-time.After(startBound):
-		t.Fatalf("no URL on standard output in %v", startBound)
-	}
-	return ""
+	return url
 }
 
-func stop(t *testing.T, c *exec.Cmd) {
-	done := make(chan error, 1)
-	go func() { done <- c.Wait() }()
-	c.Process.Signal(syscall.SIGTERM) //nolint:errcheck // one that is gone already is told by its exit code
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Errorf("radixbus up ended with %v, want a clean exit after SIGTERM", err)
-		}
-	case <-time.After(stopBound):
-		c.Process.Kill() //nolint:errcheck // gone in the meantime
-		<-done           //nolint:errcheck // killed
-		t.Errorf("radixbus up did not end in %v after SIGTERM", stopBound)
+// ready waits until a hub has so many workers.
+func ready(url string, workers int) error {
+	var told struct {
+		Healthy int `json:"healthy_workers"`
 	}
-}
-
-func awaitReady(t *testing.T, url string) {
-	t.Helper()
-	last := "no answer"
+	var err error
 	for end := time.Now().Add(startBound); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		resp, err := http.Get(url + "/readyz")
-		if err != nil {
-			last = err.Error()
-			continue
+		if err = fetch(url+"/readiness", &told); err == nil && told.Healthy == workers {
+			return nil
 		}
-		doc, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
-			return
-		}
-		last = string(doc)
 	}
-	t.Fatalf("not ready in %v: %s", startBound, last)
+	return fmt.Errorf("%s has %d of %d workers after %v: %w", url, told.Healthy, workers, startBound, err)
+}
+
+// fetch reads a document, of whatever status.
+func fetch(url string, into any) error {
+	resp, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(into)
 }
 
 // client is the official client as its documentation sets it up: a base URL and a key.
@@ -165,5 +94,5 @@ func ask(model, question string) openai.ChatCompletionNewParams {
 	}
 }
 
-// answerTokens bounds the answers of simulated workers, which always use it up.
+// answerTokens bounds the answers that are asked for.
 const answerTokens = 24

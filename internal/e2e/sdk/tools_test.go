@@ -33,7 +33,7 @@ func TestTools(t *testing.T) {
 		}
 		text(toolCall)(w, nil)
 	})
-	c := client(up(t, "--engine", e.url))
+	c := client(up(t, []string{e.url}))
 	p := ask(scriptedModel, "What is the weather in Zürich?")
 	var schema shared.FunctionParameters
 	if err := json.Unmarshal([]byte(weatherSchema), &schema); err != nil {
