@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/radixbus/radixbus/internal/roster"
+	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -46,11 +47,12 @@ func (g *Gateway) constrain(r *http.Request, c *call) error {
 		return nil
 	}
 	a.Session = clip(q.SessionID, wire.MaxName) // where it is said to be is where it was opened
-	if c.route.Path == "/open_session" {
+	if c.route.Path == surface.OpenSession {
+		a.Flags |= wire.FlagOpens
 		return nil
 	}
 	at, ok := wire.ParseReference(q.SessionID)
-	if !ok { // its client chose the name: the schedulers know where it was opened
+	if !ok { // its client chose the name: the schedulers know where it was opened, or its adapter does
 		a.Flags |= wire.FlagBound
 		return nil
 	}

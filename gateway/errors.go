@@ -196,6 +196,7 @@ var said = map[wire.Code]string{
 	wire.CodeStale:         "The worker that had the request has restarted.",
 	wire.CodeAborted:       "The request was aborted by another request of its client.",
 	wire.CodePoison:        "Engines have broken off one after the other on this very request: it is not given to another one for a while.",
+	wire.CodeNoSession:     "No engine holds this session: open it again.",
 	wire.CodeNoBus:         "This gateway has lost the connection to its bus.",
 }
 

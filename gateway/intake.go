@@ -269,13 +269,24 @@ func (g *Gateway) take(c *call, served *roster.Served) {
 			a.LoRA = served.Model.Root // aliases share a cache
 		}
 	}
-	if c.route.SGLang {
-		a.Flags |= wire.FlagNative
-	}
-	if c.route.Kind != surface.ByPrefix {
-		a.Flags |= wire.FlagByLoad
-	}
+	a.Flags |= flagsOfRoute(c.route)
 	a.N = 1
+}
+
+func flagsOfRoute(route *surface.Route) (f wire.Flags) {
+	if route.SGLang {
+		f |= wire.FlagNative
+	}
+	if route.Kind != surface.ByPrefix {
+		f |= wire.FlagByLoad
+	}
+	if route.Light {
+		f |= wire.FlagLight
+	}
+	if route.Kind == surface.Kept {
+		f |= wire.FlagKept
+	}
+	return f
 }
 
 // describeEmpty is describe for a request without a body: for what an engine keeps, or of any engine.

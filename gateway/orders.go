@@ -59,6 +59,28 @@ func (g *Gateway) present(ctx context.Context, workers []*roster.Worker) (presen
 	return present
 }
 
+// findSession asks the adapters of the pool where a session was opened that the scheduler does not remember: schedulers come and
+// go, and what an engine holds stays.
+func (g *Gateway) findSession(ctx context.Context, a *wire.AssignRequest) bool {
+	var workers []*roster.Worker
+	for _, w := range g.roster.View().Workers {
+		if w.Info.Pool == a.Pool {
+			workers = append(workers, w)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	g.askAll(ctx, workers, &wire.Ask{Op: wire.OpSession, ID: a.Session}, func(i int, msg *nats.Msg) bool {
+		var t wire.Told
+		if noResponders(msg) || json.Unmarshal(msg.Data, &t) != nil || !t.OK {
+			return false
+		}
+		a.Engine, a.RankPlus1 = workers[i].Info.Engine, uint32(workers[i].Info.DPRank)+1
+		return true
+	})
+	return a.Engine != ""
+}
+
 // askAll asks the adapters of workers, and hands on the first answer about each until there are all, one of them is enough, or
 // ctx ends. The bus answers for those that are not there.
 func (g *Gateway) askAll(ctx context.Context, workers []*roster.Worker, ask *wire.Ask, enough func(i int, msg *nats.Msg) bool) {

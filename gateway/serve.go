@@ -156,6 +156,8 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 		case err != nil:
 		case reply.Verdict == wire.Placed && len(reply.Placements) > 0:
 			return &reply.Placements[0], nil
+		case reply.Code == wire.CodeNoSession && g.findSession(ctx, &c.assign):
+			continue
 		case reply.Code == wire.CodeNoScheduler: // this one is leaving
 			err = &AssignError{reply.Code}
 		default:

@@ -321,6 +321,43 @@ func TestWhatIsKeptIsAskedForWhereItIs(t *testing.T) {
 	}
 }
 
+// Schedulers that have restarted know no session; the adapter beside the engine that holds it does.
+func TestASessionThatSchedulersForgotIsFound(t *testing.T) {
+	t.Parallel()
+	hub := testkit.NewHub(t)
+	var workers []*testkit.Worker
+	for i := range 3 {
+		w := testkit.NewWorkerOf(t, hub, fmt.Sprint("w", i), func(in *wire.WorkerInfo) { in.Engine, in.DPRank, in.DPSize = fmt.Sprint("e", i/2), i%2, 2 }, model)
+		w.Answer(func(j *testkit.Job) { j.Reply(200, "{}") })
+		w.Obey(func(q *wire.Ask) *wire.Told {
+			return &wire.Told{OK: q.Op == wire.OpSession && q.ID == "mine" && i == 1}
+		})
+		workers = append(workers, w)
+	}
+	e := newEdgeOn(t, hub, 0, nil)
+	testkit.Eventually(t, "all are there", func() bool { return strings.Contains(e.do(e.request("GET", "/workers", "")).body, `"total":3`) })
+	e.sched.Decide(func(_ context.Context, r *wire.AssignRequest) (*wire.AssignReply, error) {
+		switch {
+		case r.Flags&wire.FlagBound == 0 || r.Session == "":
+			return nil, fmt.Errorf("asked for %+v", r)
+		case r.Engine == "":
+			return testkit.Refused(wire.CodeNoSession, 0, ""), nil
+		case r.Engine == "e0" && r.RankPlus1 == 2:
+			return testkit.Placed(workers[1]), nil
+		}
+		return testkit.Refused(wire.CodeNoWorker, 0, ""), nil
+	})
+	if got := e.post("/generate", `{"text":"x","session_params":{"id":"mine"}}`); got.status != 200 {
+		t.Errorf("a session that is open: %d %s", got.status, got.body)
+	}
+	if got := e.post("/close_session", `{"session_id":"mine"}`); got.status != 200 {
+		t.Errorf("closing it: %d %s", got.status, got.body)
+	}
+	if got := e.post("/generate", `{"text":"x","session_params":{"id":"another"}}`); got.status != 404 || failureIn(t, got.body).Code != "session_not_found" {
+		t.Errorf("a session that nobody has opened: %d %s", got.status, got.body)
+	}
+}
+
 // Clients of Anthropic's look for errors in its shape.
 func TestErrorsHaveTheShapeOfTheirRoute(t *testing.T) {
 	t.Parallel()

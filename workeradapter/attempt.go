@@ -21,14 +21,15 @@ var (
 
 // attempt is one dispatch from admission to its last frame.
 type attempt struct {
-	w      *worker
-	d      *wire.Dispatch
-	route  *surface.Route // nil: there is none
-	reply  string         // where parts are acknowledged
-	rids   []string       // the engine's names for it, once it is called; a batch has one for each prompt
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	stream *sender
+	w       *worker
+	d       *wire.Dispatch
+	route   *surface.Route // nil: there is none
+	reply   string         // where parts are acknowledged
+	session string         // that it opens or closes, by its client's name
+	rids    []string       // the engine's names for it, once it is called; a batch has one for each prompt
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	stream  *sender
 
 	admitted time.Time
 	calledAt time.Time
@@ -119,7 +120,9 @@ func (t *attempt) run(body []byte) {
 	}
 	t.w.metrics.running.Inc()
 	defer t.w.metrics.running.Dec()
-	t.finish(t.serve(body))
+	end := t.serve(body)
+	t.noteSession(end.Code)
+	t.finish(end)
 }
 
 // finish is the attempt's end: the gateway's last frame, the schedulers' event, the books.

@@ -125,7 +125,9 @@ func (t *attempt) editName(body []byte, points jsonscan.Points, l *life) ([]json
 		}
 		value, err := json.Marshal(id)
 		return []jsonscan.Set{{Key: "request_id", Value: value}}, err
-	case t.route.Path == "/open_session" && !given(member(body, points, "session_id")):
+	case t.route.Path == surface.CloseSession, t.route.Path == surface.OpenSession && given(member(body, points, "session_id")):
+		t.session = sessionOf(member(body, points, "session_id"))
+	case t.route.Path == surface.OpenSession:
 		value, err := json.Marshal(keeper.Name(wire.RidOf(t.d.Request, t.d.Attempt, 0)))
 		return []jsonscan.Set{{Key: "session_id", Value: value}}, err
 	}

@@ -83,6 +83,7 @@ func (w *worker) admit(d *wire.Dispatch, reply string) {
 	}
 	if code == wire.CodeOK {
 		w.running[key] = t
+		w.light += lightOf(d)
 		a.bodies += int64(d.Size)
 		a.attempts.Add(1)
 	}
@@ -106,6 +107,16 @@ func (w *worker) admit(d *wire.Dispatch, reply string) {
 	t.gather()
 }
 
+// maxLight bounds the requests of a worker that take no slot.
+const maxLight = 256
+
+func lightOf(d *wire.Dispatch) int {
+	if d.Flags&wire.FlagLight != 0 {
+		return 1
+	}
+	return 0
+}
+
 // refusal tells why a dispatch is not taken. The lock is held.
 func (w *worker) refusal(d *wire.Dispatch) wire.Code {
 	state := w.says()
@@ -114,11 +125,13 @@ func (w *worker) refusal(d *wire.Dispatch) wire.Code {
 		return wire.CodeDraining
 	case w.life == nil || w.life.instance != d.Instance:
 		return wire.CodeStale
-	case state == wire.Draining:
+	case state == wire.Draining && d.Flags&wire.FlagKept == 0:
 		return wire.CodeDraining
-	case state != wire.Ready:
+	case state != wire.Ready && state != wire.Draining:
 		return wire.CodeEngineDown
-	case len(w.running) >= w.life.info.MaxRunning, w.a.bodies+int64(d.Size) > w.a.cfg.MaxBodies:
+	case w.a.bodies+int64(d.Size) > w.a.cfg.MaxBodies:
+		return wire.CodeBusy
+	case d.Flags&wire.FlagLight != 0 && w.light >= maxLight, d.Flags&wire.FlagLight == 0 && len(w.running)-w.light >= w.life.info.MaxRunning:
 		return wire.CodeBusy
 	}
 	return wire.CodeOK
@@ -139,6 +152,7 @@ func (w *worker) part(p *wire.Part, reply string) {
 func (w *worker) done(t *attempt) {
 	w.a.mu.Lock()
 	delete(w.running, streamKey{t.d.Gateway, t.d.Stream})
+	w.light -= lightOf(t.d)
 	w.a.bodies -= int64(t.d.Size)
 	w.a.mu.Unlock()
 	w.a.attempts.Done()

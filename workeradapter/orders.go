@@ -42,6 +42,8 @@ func (w *worker) ask(msg *nats.Msg) {
 	case wire.OpRemove:
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
 		w.a.leave(ErrRemoved)
+	case wire.OpSession:
+		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: w.sessions.has(q.ID)})
 	case wire.OpLoad, wire.OpFlush, wire.OpProfileStart, wire.OpProfileStop:
 		w.order(&q, msg.Reply)
 	default:

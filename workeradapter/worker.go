@@ -15,18 +15,20 @@ import (
 
 // A worker is one data-parallel rank of the engine: what the rest of the fleet sees.
 type worker struct {
-	a       *Adapter
-	name    string
-	rank    int
-	out     *outboxes
-	metrics *metrics
-	seq     atomic.Uint64 // of events
-	stop    func()        // ends its subscriptions and pings
+	a        *Adapter
+	name     string
+	rank     int
+	out      *outboxes
+	metrics  *metrics
+	seq      atomic.Uint64 // of events
+	stop     func()        // ends its subscriptions and pings
+	sessions openSessions
 
 	// guarded by Adapter.mu
 	life    *life
 	paused  bool // by an operator
 	running map[streamKey]*attempt
+	light   int                     // of them, those that take no slot
 	early   map[streamKey]time.Time // cancels that overtook their dispatch
 }
 

@@ -56,7 +56,7 @@ type Route struct {
 	Naming  Naming
 	Dialect Dialect
 	SGLang  bool // no other engine has it
-	Light   bool // its engine's GPU has nothing to do with it
+	Light   bool // its engine's GPU has next to nothing to do with it: it takes no slot
 	Opaque  bool // the body is no JSON: it is passed on as it is
 	Empty   bool // there is no body
 }
@@ -90,13 +90,19 @@ var routes = [...]Route{
 	{Path: "/classify", Methods: postPut, Kind: ByLoad, SGLang: true},
 	{Path: "/parse_function_call", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
 	{Path: "/separate_reasoning", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
-	{Path: "/health_generate", Methods: get, Kind: ByLoad, SGLang: true, Empty: true},
+	{Path: "/health_generate", Methods: get, Kind: ByLoad, SGLang: true, Light: true, Empty: true},
 
 	{Path: "/v1/responses/{id}", Methods: get, Kind: Kept, Light: true, Empty: true},
 	{Path: "/v1/responses/{id}/cancel", Methods: post, Kind: Kept, Light: true, Empty: true},
-	{Path: "/open_session", Methods: post, Kind: ByLoad, SGLang: true, Light: true},
-	{Path: "/close_session", Methods: post, Kind: Kept, SGLang: true, Light: true},
+	{Path: OpenSession, Methods: post, Kind: ByLoad, SGLang: true, Light: true},
+	{Path: CloseSession, Methods: post, Kind: Kept, SGLang: true, Light: true},
 }
+
+// The routes of an engine's own sessions.
+const (
+	OpenSession  = "/open_session"
+	CloseSession = "/close_session"
+)
 
 // Routes yields all of them.
 func Routes() iter.Seq[*Route] {

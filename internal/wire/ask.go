@@ -12,6 +12,7 @@ type Ask struct {
 	Millis int64           `json:"millis,omitempty"` // how long the adapter may take; 0: its own bound
 	Claim  *Claim          `json:"claim,omitempty"`  // of OpClaim
 	Body   json.RawMessage `json:"body,omitempty"`   // of OpProfileStart: the engine's own parameters
+	ID     string          `json:"id,omitempty"`     // of OpSession
 }
 
 // Op is what an adapter is asked for.
@@ -28,6 +29,7 @@ const (
 	OpRemove       Op = "remove"        // drain, then leave the bus for good
 	OpProfileStart Op = "profile_start" // the engine's /start_profile
 	OpProfileStop  Op = "profile_stop"
+	OpSession      Op = "session" // OK: a session of this name, which its client chose, was opened on this worker
 )
 
 // A Claim is an adapter's right to a worker name: of two that live, the one that started first keeps it.

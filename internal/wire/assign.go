@@ -26,8 +26,11 @@ const (
 	FlagDetails                      // the client asked for cached token details
 	FlagNative                       // one of SGLang's own routes: no other engine has it
 	FlagByLoad                       // no generation: load alone decides, and its end teaches nothing about prompts and outputs
-	FlagBound                        // the session lives on one engine: its worker is waited for, not spilled from
+	FlagBound                        // the session lives on one engine, the one that opened it, or Engine: no other will do
 	FlagOpaque                       // the body is no JSON: it is passed on as it is
+	FlagLight                        // the engine's GPU has next to nothing to do with it: it takes no slot
+	FlagKept                         // it asks for what one engine keeps: one that drains answers it too
+	FlagOpens                        // it opens the session, which is then where it was opened
 )
 
 // A Digest stands for one prompt: chained keyed hashes of its prefix blocks. See package prefix for how it is made.

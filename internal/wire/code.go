@@ -30,6 +30,7 @@ const (
 	CodeAborted       Code = 22 // the client asked for the end of it by another request
 	CodePoison        Code = 23 // requests like it have broken engines: it is given to no further one
 	CodeNoBus         Code = 24 // the gateway itself has lost its bus
+	CodeNoSession     Code = 25 // this scheduler does not know where the session was opened
 )
 
 var codes = [...]struct {
@@ -62,6 +63,7 @@ var codes = [...]struct {
 	CodeAborted:       {"aborted", 499, false},
 	CodePoison:        {"breaks_engines", 422, false},
 	CodeNoBus:         {"no_bus", 503, false},
+	CodeNoSession:     {"session_not_found", 404, false},
 }
 
 // String is the code's name in logs, metrics and error envelopes.

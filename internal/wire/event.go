@@ -49,6 +49,7 @@ type Assigned struct {
 	Digests        []Digest  // 20
 	Fingerprint    uint64    // 21: of the request's body
 	EnginePriority int32     // 22: as in AssignRequest
+	Flags          Flags     // 23: as in AssignRequest
 }
 
 // AppendTo writes the event.
@@ -72,7 +73,8 @@ func (m *Assigned) AppendTo(dst []byte) []byte {
 	dst = putUint(dst, 19, uint64(m.MaxTokens))
 	dst = putDigests(dst, 20, m.Digests)
 	dst = putFix64(dst, 21, m.Fingerprint)
-	return putInt(dst, 22, m.EnginePriority)
+	dst = putInt(dst, 22, m.EnginePriority)
+	return putUint(dst, 23, uint64(m.Flags))
 }
 
 // ParseAssigned reads what AppendTo wrote.
@@ -125,6 +127,8 @@ func ParseAssigned(msg []byte) (*Assigned, error) {
 			m.Fingerprint = r.fix64()
 		case 22:
 			m.EnginePriority = r.int32()
+		case 23:
+			m.Flags = Flags(r.uint32())
 		}
 	}
 	return m, r.err

@@ -220,7 +220,7 @@ func fullAssigned() *wire.Assigned {
 		Stamp: fullStamp(), Region: "eu-west", Pool: "meta-llama/Llama-3.1-8B", Request: requestID(0xa0), Attempt: 3,
 		Worker: "w-1", Instance: 0x0101010101010101, Lease: 601, LeaseMillis: 602, Model: "llama", Tenant: "acme",
 		Session: "session-9", Priority: wire.Batch, Policy: "radix", Prompt: 603, Predicted: 604, MaxTokens: 256,
-		Digests: fullDigests(), Fingerprint: 0xf17e_f17e_f17e_f17e, EnginePriority: 5,
+		Digests: fullDigests(), Fingerprint: 0xf17e_f17e_f17e_f17e, EnginePriority: 5, Flags: wire.FlagStream | wire.FlagOpens,
 	}
 }
 

@@ -18,6 +18,10 @@ func (p *Pool) Assign(now time.Time, req *wire.AssignRequest) {
 		p.refuse(req, wire.CodePoison)
 		return
 	}
+	if _, known := p.boundTo(now, req); !known {
+		p.refuse(req, wire.CodeNoSession)
+		return
+	}
 	switch p.try(now, req) {
 	case full:
 		p.hold(now, req)
@@ -56,7 +60,7 @@ func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
 // ofSession is the candidate that the request's session went to last; -1 for none.
 func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) int {
 	key := sessionKey(req.Tenant, req.Session)
-	if key == 0 {
+	if key == 0 || req.Flags&(wire.FlagBound|wire.FlagOpens) != 0 {
 		return -1
 	}
 	name := p.sessions.find(now, key)
@@ -68,12 +72,12 @@ func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) int {
 func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) tried {
 	p.candidates = p.candidates[:0]
 	verdict, troubled := none, 0
-	bound := p.boundTo(now, req)
+	bound, _ := p.boundTo(now, req)
 	p.shun(req)
 	for _, w := range p.order {
 		switch {
 		case !p.eligible(w, req), bound != "" && bound != w.info.Worker:
-		case w.suspect, w.free(now) == 0:
+		case w.suspect, !w.hasRoom(now, req):
 			verdict = full // a suspect one is heard of within a beat, or has left within three
 		case now.Before(w.troubledUntil):
 			troubled++
@@ -83,7 +87,7 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 	}
 	if len(p.candidates) == 0 && troubled > 0 {
 		for _, w := range p.order {
-			if p.eligible(w, req) && !w.suspect && w.free(now) > 0 && (bound == "" || bound == w.info.Worker) {
+			if p.eligible(w, req) && !w.suspect && w.hasRoom(now, req) && (bound == "" || bound == w.info.Worker) {
 				p.addCandidate(now, w, prompt, req)
 			}
 		}
@@ -94,20 +98,12 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 	return verdict
 }
 
-// boundTo is the only worker that may run the request, because its session lives there; "" for any.
-func (p *Pool) boundTo(now time.Time, req *wire.AssignRequest) string {
-	if req.Flags&wire.FlagBound == 0 {
-		return ""
-	}
-	return p.sessions.find(now, sessionKey(req.Tenant, req.Session))
-}
-
 func (p *Pool) addCandidate(now time.Time, w *worker, prompt int64, req *wire.AssignRequest) {
 	w.at = len(p.candidates)
 	rate := p.rateOf(w)
 	p.candidates = append(p.candidates, Candidate{
 		worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
-		Running: w.running(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
+		Running: w.occupied(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
 		Loads: req.LoRA != "" && w.knows(req.LoRA) && !w.loaded[req.LoRA],
 	})
 }
@@ -232,7 +228,8 @@ func (p *Pool) shun(req *wire.AssignRequest) {
 
 // eligible tells whether the worker may run the request at all, room aside. See shun.
 func (p *Pool) eligible(w *worker, req *wire.AssignRequest) bool {
-	return w.state == wire.Ready && w.takes(req) && !slices.Contains(p.shunned, w)
+	answers := w.state == wire.Ready || w.state == wire.Draining && req.Flags&wire.FlagKept != 0
+	return answers && w.takes(req) && !slices.Contains(p.shunned, w)
 }
 
 // takes tells whether the worker serves the request's model within its constraints.

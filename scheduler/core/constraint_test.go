@@ -141,16 +141,21 @@ func TestSessionsStay(t *testing.T) {
 	}
 }
 
-// What a session's engine keeps is nowhere else: it is waited for.
+// What a session's engine keeps is nowhere else: it is waited for, and nobody's preference of the same name moves it.
 func TestABoundSessionIsNotSpilled(t *testing.T) {
-	s := newStage(t, Config{Policy: "least-load"})
+	s, peer := newStage(t, Config{Policy: "least-load"}), newStage(t, Config{Policy: "least-load", Scheduler: "s2"})
 	s.join(3, 1)
+	peer.join(3, 1)
 	of := func(flags wire.Flags) *wire.AssignRequest {
 		req := s.request(prompt(uint64(s.ids)+1, 4))
 		req.Session, req.Flags = "mine", flags
 		return req
 	}
-	first := s.assign(of(0))
+	if r := s.assign(of(wire.FlagBound)); r.Code != wire.CodeNoSession {
+		t.Fatalf("nobody has opened it: %+v", r)
+	}
+	first, e := peerOf(t, s, of(wire.FlagOpens))
+	peer.p.Peer(peer.now, e)
 	bound := of(wire.FlagBound)
 	if r := s.assign(bound); r.Verdict != wire.Held {
 		t.Fatalf("got %+v, want it held: its worker is full", r)
@@ -158,14 +163,69 @@ func TestABoundSessionIsNotSpilled(t *testing.T) {
 	if r := s.assign(of(0)); where(r) == "" || where(r) == where(first) {
 		t.Errorf("one that is not bound: %+v, want it elsewhere", r)
 	}
-	s.p.sessions.set(s.now, sessionKey("", "mine"), where(first)) // as the bound one sees it
 	s.finish(first, 0)
 	if r := last(s.replies(), bound); where(r) != where(first) {
 		t.Errorf("got %+v, want %s", r, where(first))
 	}
+	peer.finish(first, 0)
+	if r := peer.assign(of(wire.FlagBound)); where(r) != where(first) {
+		t.Errorf("by another scheduler on %q, want %s", where(r), where(first))
+	}
 	s.p.Leave(s.now, where(first), 1)
-	if r := s.assign(of(wire.FlagBound)); r.Code != wire.CodeNoWorker {
-		t.Errorf("without its worker: %+v, want no worker", r)
+	if r := s.assign(of(wire.FlagBound)); r.Code != wire.CodeNoSession {
+		t.Errorf("without its worker: %+v, want no session", r)
+	}
+	found := of(wire.FlagBound) // an adapter has told where it is
+	for _, w := range s.p.order {
+		w.info.Engine = w.info.Worker
+		if w.free(s.now) > 0 {
+			found.Engine = w.info.Worker
+		}
+	}
+	if r := s.assign(found); where(r) != found.Engine {
+		t.Errorf("got %+v, want %s", r, found.Engine)
+	}
+}
+
+// Polling, cancelling and counting take no slot: a fleet that is full answers them, and so does a worker that drains what it keeps.
+func TestLightRequestsTakeNoSlot(t *testing.T) {
+	s := newStage(t, Config{})
+	s.join(1, 1)
+	s.p.order[0].info.Engine = "e0"
+	of := func(flags wire.Flags) *wire.AssignRequest {
+		req := s.request()
+		req.Flags, req.Engine = wire.FlagByLoad|flags, "e0"
+		return req
+	}
+	busy := s.put(prompt(1, 4))
+	var light []*wire.AssignReply
+	for range 5 {
+		r := s.assign(of(wire.FlagLight))
+		if where(r) == "" {
+			t.Fatalf("beside a full worker: %+v", r)
+		}
+		light = append(light, r)
+	}
+	heavy := of(0)
+	if r := s.assign(heavy); r.Verdict != wire.Held {
+		t.Fatalf("got %+v, want it held", r)
+	}
+	s.finish(busy, 0)
+	if r := last(s.replies(), heavy); where(r) == "" {
+		t.Errorf("five light ones take its slot: %+v", r)
+	}
+	for _, r := range light {
+		s.end(r, wire.End{Code: wire.CodeOK})
+	}
+	if w := s.p.order[0]; w.aside != 0 || w.occupied() != 1 {
+		t.Errorf("in the end %d are counted as light, %d slots are taken", w.aside, w.occupied())
+	}
+	s.p.Join(s.now, s.p.order[0].info, wire.Draining)
+	if r := s.assign(of(wire.FlagLight)); r.Code != wire.CodeNoWorker {
+		t.Errorf("a worker that drains is given something new: %+v", r)
+	}
+	if r := s.assign(of(wire.FlagLight | wire.FlagKept)); where(r) == "" {
+		t.Errorf("a worker that drains is not asked for what it keeps: %+v", r)
 	}
 }
 

@@ -49,9 +49,12 @@ func (p *Pool) Peer(now time.Time, e *wire.Assigned) {
 		return
 	}
 	prompt := min(int64(e.Prompt), maxPrompt)
-	l := &lease{key: key, number: e.Lease, worker: w, digests: e.Digests, prompt: prompt, predicted: min(int64(e.Predicted), prompt), body: e.Fingerprint, priority: e.EnginePriority}
+	l := &lease{
+		key: key, number: e.Lease, worker: w, digests: e.Digests, prompt: prompt, predicted: min(int64(e.Predicted), prompt), body: e.Fingerprint, priority: e.EnginePriority,
+		light: e.Flags&wire.FlagByLoad != 0, aside: e.Flags&wire.FlagLight != 0,
+	}
 	p.reserve(now, l)
-	p.sessions.set(now, sessionKey(e.Tenant, e.Session), e.Worker)
+	p.follow(now, e.Tenant, e.Session, e.Flags, e.Worker)
 	if early != nil { // its end was heard first
 		l.alone = false
 		p.Finished(now, early)

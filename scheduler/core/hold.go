@@ -50,8 +50,8 @@ func classOf(req *wire.AssignRequest) string {
 	if req.WeightVersion != "" || len(req.Regions) > 0 || req.Engine != "" || req.RankPlus1 != 0 {
 		class += fmt.Sprintf("\x00%s\x00%s\x00%s\x00%d", req.WeightVersion, strings.Join(req.Regions, "\x00"), req.Engine, req.RankPlus1)
 	}
-	if req.Flags&wire.FlagNative != 0 {
-		class += "\x00native"
+	if also := req.Flags & (wire.FlagNative | wire.FlagLight | wire.FlagKept); also != 0 {
+		class += fmt.Sprintf("\x00%d", also)
 	}
 	if req.Flags&wire.FlagBound != 0 {
 		class += "\x00bound\x00" + req.Tenant + "\x00" + req.Session
@@ -96,16 +96,16 @@ func (p *Pool) wake(now time.Time) {
 
 // room tells whether there is something to be changed for those who wait: a worker with room, or none that serves.
 func (p *Pool) room(now time.Time) bool {
-	serving := false
+	serving, answering := false, false
 	for _, w := range p.order {
 		if w.state == wire.Ready && !w.suspect {
 			if w.free(now) > 0 {
 				return true
 			}
-			serving = true
+			serving, answering = true, answering || !now.Before(w.busyUntil)
 		}
 	}
-	return !serving
+	return !serving || answering && slices.ContainsFunc(p.held, func(h *waiting) bool { return h.req.Flags&wire.FlagLight != 0 })
 }
 
 // tickHeld refuses those whose time is over, and tells the others' gateways that they have not been forgotten.

@@ -29,6 +29,7 @@ type lease struct {
 	body      uint64     // the request's fingerprint
 	priority  int32      // the engine's own, see stamp
 	light     bool       // no generation: its end teaches nothing
+	aside     bool       // it takes no slot
 	alone     bool       // nothing was waiting to be prefilled when it was assigned
 	sibling   bool       // another lease on the worker was using the deepest block matched
 }
@@ -48,8 +49,9 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 	p.reserve(now, &lease{
 		key: key, number: p.numbers, worker: w, digests: req.Digests, prompt: c.Prompt, predicted: c.Predicted,
 		body: req.Fingerprint, priority: req.EnginePriority, light: req.Flags&wire.FlagByLoad != 0,
+		aside: req.Flags&wire.FlagLight != 0,
 	})
-	p.sessions.set(now, sessionKey(req.Tenant, req.Session), w.info.Worker)
+	p.follow(now, req.Tenant, req.Session, req.Flags, w.info.Worker)
 	if c.Loads {
 		w.loaded[req.LoRA] = true // by the time that the next request looks
 	}
@@ -70,7 +72,7 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 		Worker: w.info.Worker, Instance: w.info.Instance, Lease: p.numbers, LeaseMillis: millis,
 		Model: req.Model, Tenant: req.Tenant, Session: req.Session, Priority: req.Priority, Policy: p.cfg.Policy,
 		Prompt: prompt, Predicted: predicted, MaxTokens: req.MaxTokens, Digests: req.Digests,
-		Fingerprint: req.Fingerprint, EnginePriority: req.EnginePriority,
+		Fingerprint: req.Fingerprint, EnginePriority: req.EnginePriority, Flags: req.Flags,
 	}})
 }
 

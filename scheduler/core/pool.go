@@ -100,6 +100,7 @@ type Pool struct {
 	over     endings
 	poisons  poisons
 	sessions sessions
+	opened   sessions              // those that engines hold, by the names that clients gave them
 	held     []*waiting            // oldest first
 	asked    map[question]struct{} // of held
 	numbers  uint64                // of the newest lease

@@ -3,7 +3,28 @@ package core
 import (
 	"hash/fnv"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/wire"
 )
+
+// follow notes where a session's request went. What is bound is where it was opened, and no preference moves it.
+func (p *Pool) follow(now time.Time, tenant, session string, flags wire.Flags, worker string) {
+	at := &p.sessions
+	if flags&(wire.FlagBound|wire.FlagOpens) != 0 {
+		at = &p.opened
+	}
+	at.set(now, sessionKey(tenant, session), worker)
+}
+
+// boundTo is the only worker that may run the request, because its session was opened there; "" for any. It is known to the
+// request itself, or to us; else somebody else has to be asked.
+func (p *Pool) boundTo(now time.Time, req *wire.AssignRequest) (worker string, known bool) {
+	if req.Flags&wire.FlagBound == 0 || req.Engine != "" {
+		return "", true
+	}
+	worker = p.opened.find(now, sessionKey(req.Tenant, req.Session))
+	return worker, p.workers[worker] != nil
+}
 
 // sessions remembers where the requests of a session went last. It holds two generations: when the younger one is full the
 // older one is forgotten, so the most recently used half of the bound is always there.

@@ -31,6 +31,7 @@ type worker struct {
 	newest  *lease // its leases, a list: those that expire last come first
 	oldest  *lease
 	count   int
+	aside   int    // of them, those that take no slot
 	foreign int    // attempts that its adapter reports and no lease stands for
 	reports uint64 // heard
 
@@ -59,6 +60,9 @@ func (p *Pool) ranksOf(w *worker) iter.Seq[*worker] {
 
 func (w *worker) running() int { return w.count + w.foreign }
 
+// occupied is how many slots are taken.
+func (w *worker) occupied() int { return max(0, w.running()-w.aside) }
+
 // leases yields them from the newest. The body may take out the one it is given.
 func (w *worker) leases() iter.Seq[*lease] {
 	return func(yield func(*lease) bool) {
@@ -76,6 +80,7 @@ func (w *worker) leases() iter.Seq[*lease] {
 func (w *worker) add(l *lease) {
 	w.link(l)
 	w.count++
+	w.aside += asideOf(l)
 	w.uncached += l.uncached()
 	w.context += l.prompt
 	w.backlog += float64(l.uncached())
@@ -86,6 +91,7 @@ func (w *worker) add(l *lease) {
 func (w *worker) remove(l *lease) {
 	w.unlink(l)
 	w.count--
+	w.aside -= asideOf(l)
 	w.uncached -= l.uncached()
 	w.context -= l.prompt
 	w.backlog = min(w.backlog, float64(w.uncached))
@@ -147,10 +153,25 @@ func (w *worker) failed(now time.Time) {
 	w.failures++
 }
 
+func asideOf(l *lease) int {
+	if l.aside {
+		return 1
+	}
+	return 0
+}
+
+// hasRoom tells whether the worker admits the request.
+func (w *worker) hasRoom(now time.Time, req *wire.AssignRequest) bool {
+	if req.Flags&wire.FlagLight != 0 { // adapters bound them
+		return !now.Before(w.busyUntil)
+	}
+	return w.free(now) > 0
+}
+
 // free tells how many more attempts the worker admits.
 func (w *worker) free(now time.Time) int {
 	if now.Before(w.busyUntil) {
 		return 0
 	}
-	return max(0, min(cmp.Or(w.info.MaxRunning, defaultRunning), wire.MaxLeases)-w.running())
+	return max(0, min(cmp.Or(w.info.MaxRunning, defaultRunning), wire.MaxLeases)-w.occupied())
 }

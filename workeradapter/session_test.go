@@ -1,0 +1,94 @@
+package workeradapter_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/radixbus/radixbus/internal/testkit"
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/workeradapter"
+)
+
+// Schedulers forget where a session was opened when they restart; the adapter beside the engine that holds it does not.
+func TestSessionsThatClientsNamedAreKnown(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	status := 200
+	s.engine.Answer(func(x *testkit.Exchange) { x.Reply(status, "application/json", `"mine"`) })
+	has := func(name string) bool { return s.gateway.Order("w", wire.Ask{Op: wire.OpSession, ID: name}).OK }
+	do := func(path, body string) {
+		t.Helper()
+		st := s.gateway.NewPath("w", s.now, path, body)
+		st.Send()
+		if got := st.Wait(); (got.End.Code == wire.CodeOK) != (status == 200) {
+			t.Fatalf("%s %s: %+v", path, body, got.End)
+		}
+	}
+	if has("mine") || has("") {
+		t.Error("known before it is opened")
+	}
+	status = 400
+	do("/open_session", `{"capacity_of_str_len":10,"session_id":"mine"}`)
+	if has("mine") {
+		t.Error("known though the engine refused it")
+	}
+	status = 200
+	do("/open_session", `{"capacity_of_str_len":10,"session_id":"mine"}`)
+	do("/open_session", `{"capacity_of_str_len":10}`)
+	if !has("mine") || has("") {
+		t.Error("not known once it is opened")
+	}
+	do("/close_session", `{"session_id":"mine"}`)
+	if has("mine") {
+		t.Error("known after it was closed")
+	}
+	s.idle()
+}
+
+// Requests that the engine's GPU has nothing to do with take no slot, up to a bound of their own, and what an engine keeps is
+// answered while it drains.
+func TestLightRequestsTakeNoSlot(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.MaxRunning = 1 })
+	finish := make(chan struct{})
+	s.engine.Answer(func(x *testkit.Exchange) { <-finish; x.Reply(200, "application/json", `{}`) })
+	send := func(flags wire.Flags) *testkit.Stream {
+		st := s.gateway.NewPath("w", s.now, "/v1/tokenize", `{"prompt":"x"}`)
+		st.Flags = flags
+		st.Send()
+		return st
+	}
+	admitted := func(flags wire.Flags) *testkit.Stream {
+		t.Helper()
+		st := send(flags)
+		testkit.Eventually(t, fmt.Sprintf("flags %d are admitted", flags), func() bool { return st.Answer().Accepted })
+		return st
+	}
+	running := []*testkit.Stream{admitted(0)}
+	if got := send(0).Wait(); got.End.Code != wire.CodeBusy {
+		t.Errorf("a second one on the only slot: %+v", got.End)
+	}
+	const bound = 256
+	for range bound {
+		running = append(running, admitted(wire.FlagLight))
+	}
+	if got := send(wire.FlagLight).Wait(); got.End.Code != wire.CodeBusy {
+		t.Errorf("one beyond the bound: %+v", got.End)
+	}
+	if told := s.gateway.Order("w", wire.Ask{Op: wire.OpDrain}); !told.OK {
+		t.Fatalf("drain: %+v", told)
+	}
+	close(finish)
+	for _, st := range running {
+		if got := st.Wait(); got.End.Code != wire.CodeOK {
+			t.Errorf("%+v", got.End)
+		}
+	}
+	if got := send(wire.FlagLight).Wait(); got.End.Code != wire.CodeDraining {
+		t.Errorf("something new to a worker that drains: %+v", got.End)
+	}
+	if got := send(wire.FlagLight | wire.FlagKept).Wait(); got.End.Code != wire.CodeOK {
+		t.Errorf("what it keeps: %+v", got.End)
+	}
+	s.idle()
+}
