@@ -15,7 +15,7 @@
 // connection is closed. Frames are numbered and kept until the gateway has consumed them; a full window stops the
 // reading of that one engine stream. A gateway that is gone has its attempts aborted within [Config.GatewayTimeout].
 // An engine that dies is known within one failed request or one probe; one that comes back is a new instance, because
-// its cache is empty. Of two adapters that want one name, the one that had it first keeps it.
+// its cache is empty. Of two adapters that want one name, the one that serves under it keeps it.
 //
 // # Concurrency
 //
@@ -166,10 +166,11 @@ type Adapter struct {
 	warned   map[string]bool // see warnOnce
 
 	mu       sync.Mutex
-	state    wire.State // of the engine
-	draining bool       // Run was asked to stop
-	workers  []*worker  // by rank; none before the engine was seen
-	bodies   int64      // bytes held
+	state    wire.State      // of the engine
+	draining bool            // Run was asked to stop
+	workers  []*worker       // by rank; none before the engine was seen
+	bodies   int64           // bytes held
+	held     map[string]bool // names that are ours; absent: we are still asking
 }
 
 // New checks the configuration; nothing happens until Run.
@@ -182,7 +183,7 @@ func New(cfg Config) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{
-		cfg: cfg, state: wire.Down, busy: make(chan struct{}, maxOrders),
+		cfg: cfg, state: wire.Down, busy: make(chan struct{}, maxOrders), held: make(map[string]bool),
 		warned: make(map[string]bool), suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
 	}
 	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,23 +24,26 @@ func (e *NameTakenError) Error() string {
 		e.Name, e.Owner.Host, e.Owner.Engine, time.UnixMilli(e.Owner.Started).UTC().Format(time.DateTime))
 }
 
-// claim asks whether another adapter has the name, and takes it when nobody says so in time. Two that ask at the same time
-// hear each other: the older one keeps it.
-func (a *Adapter) claim(ctx context.Context, name string) error {
-	doc, err := json.Marshal(wire.Ask{Op: wire.OpClaim, Claim: a.identity.Load()})
-	if err != nil {
-		return fmt.Errorf("worker: claim %s: %w", name, err)
-	}
+// claim asks whether other adapters have the names, and takes them when nobody says so in time. Two that ask at the same time
+// hear each other: the older one keeps the name. The wait is one for all names, be they 256.
+func (a *Adapter) claim(ctx context.Context, names ...string) error {
 	conn := a.cfg.Bus.Control
 	inbox := conn.NewInbox()
-	answers := make(chan *nats.Msg, 16)
+	const each = 4 // answers to one name
+	answers := make(chan *nats.Msg, each*len(names))
 	sub, err := conn.ChanSubscribe(inbox, answers)
 	if err != nil {
-		return fmt.Errorf("worker: claim %s: %w", name, err)
+		return fmt.Errorf("worker: claim: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
-	if err := conn.PublishRequest(a.cfg.Subjects.Ctl(name), inbox, doc); err != nil {
-		return fmt.Errorf("worker: claim %s: %w", name, err)
+	for _, name := range names {
+		doc, err := json.Marshal(wire.Ask{Op: wire.OpClaim, Claim: a.right(name)})
+		if err == nil {
+			err = conn.PublishRequest(a.cfg.Subjects.Ctl(name), inbox, doc)
+		}
+		if err != nil {
+			return fmt.Errorf("worker: claim %s: %w", name, err)
+		}
 	}
 	bound := time.NewTimer(a.cfg.ClaimWait)
 	defer bound.Stop()
@@ -47,14 +51,14 @@ func (a *Adapter) claim(ctx context.Context, name string) error {
 		select {
 		case msg := <-answers:
 			var told wire.Told
-			own := a.identity.Load()
-			if json.Unmarshal(msg.Data, &told) != nil || told.Claim == nil || told.Claim.Adapter == own.Adapter {
-				continue // nobody is there, or ourselves
+			if json.Unmarshal(msg.Data, &told) != nil || told.Claim == nil || !slices.Contains(names, told.Worker) {
+				continue // nobody is there
 			}
-			if told.Claim.Before(own) {
-				return &NameTakenError{Name: name, Owner: *told.Claim}
+			if own := a.right(told.Worker); told.Claim.Adapter != own.Adapter && told.Claim.Before(own) {
+				return &NameTakenError{Name: told.Worker, Owner: *told.Claim}
 			}
 		case <-bound.C:
+			a.hold(true, names...)
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -62,9 +66,31 @@ func (a *Adapter) claim(ctx context.Context, name string) error {
 	}
 }
 
-// claimed answers another adapter that wants one of our names; the older one keeps it.
+// right is the adapter's claim of a name as it stands now.
+func (a *Adapter) right(name string) *wire.Claim {
+	own := *a.identity.Load()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	own.Held = a.held[name]
+	return &own
+}
+
+// hold notes whether names are ours.
+func (a *Adapter) hold(ours bool, names ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range names {
+		if ours {
+			a.held[name] = true
+		} else {
+			delete(a.held, name)
+		}
+	}
+}
+
+// claimed answers another adapter that wants one of our names. One that serves keeps it, whatever the other's clock says.
 func (a *Adapter) claimed(msg *nats.Msg, name string, by *wire.Claim) {
-	own := a.identity.Load()
+	own := a.right(name)
 	if by == nil || by.Adapter == own.Adapter {
 		return
 	}
@@ -77,17 +103,25 @@ func (a *Adapter) claimed(msg *nats.Msg, name string, by *wire.Claim) {
 }
 
 // reclaim makes sure that the names are still ours: after a time in which we could not be heard, another adapter may have
-// taken them. One that was away itself comes last.
+// taken them. One that was away itself comes last: it holds nothing until it has heard that nobody else does. When it was the
+// bus that was away, whoever holds a name does so still, and of two the older one stays.
 func (a *Adapter) reclaim(ctx context.Context, away bool) {
+	names := []string{a.cfg.Name}
+	for _, w := range a.roster() {
+		if w.name != a.cfg.Name {
+			names = append(names, w.name)
+		}
+	}
 	if away {
 		own := *a.identity.Load()
 		own.Started = time.Now().UnixMilli()
 		a.identity.Store(&own)
+		a.hold(false, names...)
 	}
 	a.goOrder(func() {
-		err := a.claim(ctx, a.cfg.Name)
+		err := a.claim(ctx, names...)
 		if taken, ok := errors.AsType[*NameTakenError](err); ok {
-			a.cfg.Log.Error("another adapter has taken the name meanwhile", "worker", a.cfg.Name, "host", taken.Owner.Host)
+			a.cfg.Log.Error("another adapter has taken the name meanwhile", "worker", taken.Name, "host", taken.Owner.Host)
 			a.leave(taken)
 		}
 	})

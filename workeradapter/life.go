@@ -232,31 +232,33 @@ func (v *vigil) keep(d *description) error {
 }
 
 // staff finds the workers for the engine's ranks: those that are there, and new ones. It returns those that it has found
-// with an error too.
+// with an error too. New ones listen before their names are claimed, so that two that claim at the same time hear each other.
 func (v *vigil) staff(ctx context.Context, d *description) (workers []*worker, err error) {
 	a := v.a
+	there := a.roster()
+	var claims []string
 	for rank := range d.info.DPSize {
 		name := a.cfg.Name
 		if d.info.DPSize > 1 {
 			name = fmt.Sprintf("%s-r%d", a.cfg.Name, rank)
 		}
-		at := slices.IndexFunc(a.roster(), func(w *worker) bool { return w.name == name })
-		if at >= 0 {
-			workers = append(workers, a.roster()[at])
+		if at := slices.IndexFunc(there, func(w *worker) bool { return w.name == name }); at >= 0 {
+			workers = append(workers, there[at])
 			continue
-		}
-		if name != a.cfg.Name {
-			if err := a.claim(ctx, name); err != nil {
-				return workers, err
-			}
 		}
 		w, err := a.newWorker(name, rank)
 		if err != nil {
 			return workers, err
 		}
 		workers = append(workers, w)
+		if name != a.cfg.Name {
+			claims = append(claims, name)
+		}
 	}
-	return workers, nil
+	if len(claims) == 0 {
+		return workers, nil
+	}
+	return workers, a.claim(ctx, claims...)
 }
 
 func (v *vigil) state() wire.State {

@@ -134,6 +134,9 @@ func (w *worker) retire(code wire.Code) {
 		g := wire.Gone{Stamp: w.stamp(), Worker: w.name, Instance: l.instance, Code: code}
 		w.a.publish(w.event(l, wire.EventDown), g.AppendTo(nil))
 	}
+	if w.name != w.a.cfg.Name { // which is the adapter's own
+		w.a.hold(false, w.name)
+	}
 	w.stop()
 }
 

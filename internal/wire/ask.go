@@ -32,16 +32,21 @@ const (
 	OpSession      Op = "session" // OK: a session of this name, which its client chose, was opened on this worker
 )
 
-// A Claim is an adapter's right to a worker name: of two that live, the one that started first keeps it.
+// A Claim is an adapter's right to a worker name. One that serves under the name keeps it; of two that do not yet, or both do
+// after a bus that was parted, it is the one that started first: clocks of two machines are a poor judge.
 type Claim struct {
-	Adapter string `json:"adapter"` // see WorkerInfo.Adapter
-	Started int64  `json:"started"` // milliseconds since 1970; of two equal ones the smaller Adapter was first
-	Host    string `json:"host"`    // for people
-	Engine  string `json:"engine"`  // for people
+	Adapter string `json:"adapter"`        // see WorkerInfo.Adapter
+	Started int64  `json:"started"`        // milliseconds since 1970; of two equal ones the smaller Adapter was first
+	Held    bool   `json:"held,omitempty"` // it serves under the name
+	Host    string `json:"host"`           // for people
+	Engine  string `json:"engine"`         // for people
 }
 
-// Before tells whether the claim is older than another adapter's.
+// Before tells whether the claim stands above another adapter's.
 func (c *Claim) Before(d *Claim) bool {
+	if c.Held != d.Held {
+		return c.Held
+	}
 	if c.Started != d.Started {
 		return c.Started < d.Started
 	}

@@ -36,6 +36,10 @@ func TestClaims(t *testing.T) {
 	if !b.Before(a) || a.Before(b) || !a.Before(c) || c.Before(a) || a.Before(a) {
 		t.Error("the older claim comes first, of equal ones the smaller adapter")
 	}
+	late := &wire.Claim{Adapter: "late", Started: 3, Held: true}
+	if !late.Before(b) || b.Before(late) || b.Before(&wire.Claim{Adapter: "old", Started: 0, Held: true}) {
+		t.Error("one that serves comes before all that do not, whatever its clock says")
+	}
 }
 
 func TestParseAbort(t *testing.T) {

@@ -1,0 +1,72 @@
+package workeradapter_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/radixbus/radixbus/internal/testkit"
+	"github.com/radixbus/radixbus/internal/wire"
+	"github.com/radixbus/radixbus/workeradapter"
+)
+
+// A newcomer whose clock was ten minutes behind took the name, and the adapter that served under it ended.
+func TestAnAdapterThatServesKeepsItsNameWhateverTheClocksSay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoRanks)
+	readyWorkers(t, s.gateway, "w-r0", "w-r1")
+	for _, name := range []string{"w", "w-r1"} {
+		doc, err := json.Marshal(wire.Ask{Op: wire.OpClaim, Claim: &wire.Claim{Adapter: "a-other", Started: time.Now().Add(-10 * time.Minute).UnixMilli()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn := s.hub.Connect(t, "worker", "late").Control
+		answer, err := conn.Request(wire.Subjects{}.Ctl(name), doc, testkit.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var told wire.Told
+		if err := json.Unmarshal(answer.Data, &told); err != nil || told.Worker != name || told.Claim == nil || !told.Claim.Held {
+			t.Errorf("the newcomer hears %s, want that %s is held", answer.Data, name)
+		}
+	}
+	if err := s.adapter.Ready(); err != nil {
+		t.Errorf("the one that had the name: %v", err)
+	}
+}
+
+// Here the name of a rank is taken before the ranks are known.
+func TestANameOfARankMayBeTaken(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.Name = "w-r1" })
+	readyWorkers(t, s.gateway, "w-r1")
+	engine := testkit.NewEngine(t, "m")
+	engine.SetInfo("dp_size", 2)
+	second, err := workeradapter.New(workeradapter.Config{Bus: s.hub.Connect(t, "worker", "second"), Engine: engine.URL(), Name: "w", ClaimWait: 100 * time.Millisecond, Beat: 50 * time.Millisecond, Probe: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.Start(t, second.Run)
+	time.Sleep(time.Second)
+	if second.Ready() == nil {
+		t.Error("ready, though another adapter has the name of one of its ranks")
+	}
+	if err := s.adapter.Ready(); err != nil {
+		t.Errorf("the one that had the name: %v", err)
+	}
+}
+
+// Sixteen ranks claimed their names one after the other, 300 ms each.
+func TestManyRanksAreReadyWithinASecond(t *testing.T) {
+	began := time.Now()
+	s := newSite(t, func(e *testkit.Engine, c *workeradapter.Config) { e.SetInfo("dp_size", 16); c.ClaimWait = 0 })
+	var names []string
+	for rank := range 16 {
+		names = append(names, fmt.Sprintf("w-r%d", rank))
+	}
+	readyWorkers(t, s.gateway, names...)
+	if took := time.Since(began); took > 2*time.Second { // one claim for the adapter, one for all ranks
+		t.Errorf("16 ranks are ready after %v", took)
+	}
+}
