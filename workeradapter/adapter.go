@@ -150,27 +150,30 @@ func (c Config) check() error {
 
 // Adapter makes one engine the workers that it is. Make one with [New], then [Adapter.Run] it.
 type Adapter struct {
-	cfg      Config
-	engine   *engine
-	identity atomic.Pointer[wire.Claim] // of this process's life
-	attempts sync.WaitGroup
-	orders   sync.WaitGroup
-	busy     chan struct{}   // has a token for each order that is being carried out
-	runCtx   context.Context // ends when running attempts must stop
-	suspect  chan struct{}   // a request broke: look at the engine now
-	changed  chan struct{}   // the engine may have changed: ask it what it is
-	lost     atomic.Bool     // the engine has refused a connection: what comes back is another life
-	called   chan struct{}   // a roll is called: beat soon
-	leave    context.CancelCauseFunc
-	loras    loras
-	warned   map[string]bool // see warnOnce
+	cfg       Config
+	engine    *engine
+	identity  atomic.Pointer[wire.Claim] // of this process's life
+	attempts  sync.WaitGroup
+	orders    sync.WaitGroup
+	busy      chan struct{}   // has a token for each order that is being carried out
+	runCtx    context.Context // ends when running attempts must stop
+	ordersCtx context.Context // ends when draining begins
+	suspect   chan struct{}   // a request broke: look at the engine now
+	changed   chan struct{}   // the engine may have changed: ask it what it is
+	lost      atomic.Bool     // the engine has refused a connection: what comes back is another life
+	called    chan struct{}   // a roll is called: beat soon
+	leave     context.CancelCauseFunc
+	loras     loras
+	warned    map[string]bool // see warnOnce
 
-	mu       sync.Mutex
-	state    wire.State      // of the engine
-	draining bool            // Run was asked to stop
-	workers  []*worker       // by rank; none before the engine was seen
-	bodies   int64           // bytes held
-	held     map[string]bool // names that are ours; absent: we are still asking
+	mu         sync.Mutex
+	state      wire.State // of the engine
+	draining   bool       // Run was asked to stop
+	workers    []*worker  // by rank; none before the engine was seen
+	bodies     int64      // bytes held
+	loadAsks   []loadAsk
+	askingLoad bool            // somebody carries out loadAsks
+	held       map[string]bool // names that are ours; absent: we are still asking
 }
 
 // New checks the configuration; nothing happens until Run.
@@ -240,6 +243,9 @@ func (a *Adapter) Run(ctx context.Context, ready func()) error {
 	var cancelAttempts context.CancelCauseFunc
 	a.runCtx, cancelAttempts = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelAttempts(nil)
+	var cancelOrders context.CancelFunc
+	a.ordersCtx, cancelOrders = context.WithCancel(a.runCtx)
+	defer cancelOrders()
 	defer a.engine.close()
 	sctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
@@ -265,7 +271,7 @@ func (a *Adapter) Run(ctx context.Context, ready func()) error {
 	parts.Go(func() { a.beats(bctx) })
 	<-sctx.Done()
 
-	a.drain(cancelAttempts)
+	a.drain(cancelAttempts, cancelOrders)
 	a.orders.Wait()
 	stopBeats()
 	parts.Wait()
@@ -279,12 +285,14 @@ func (a *Adapter) Run(ctx context.Context, ready func()) error {
 // errDrained is the cause that ends attempts which outlast the drain.
 var errDrained = errors.New("the worker is shutting down")
 
-// drain says that nothing new is taken and waits for what runs.
-func (a *Adapter) drain(cancelAttempts context.CancelCauseFunc) {
+// drain says that nothing new is taken and waits for the attempts that run. Orders are given up at once: an engine may be
+// asked to wait minutes for a flush.
+func (a *Adapter) drain(cancelAttempts context.CancelCauseFunc, cancelOrders context.CancelFunc) {
 	a.mu.Lock()
 	a.draining = true
 	workers := a.workers
 	a.mu.Unlock()
+	cancelOrders()
 	a.beat()
 	done := make(chan struct{})
 	go func() { a.attempts.Wait(); close(done) }()

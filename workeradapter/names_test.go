@@ -2,7 +2,6 @@ package workeradapter_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 
@@ -61,11 +60,7 @@ func TestANameOfARankMayBeTaken(t *testing.T) {
 func TestManyRanksAreReadyWithinASecond(t *testing.T) {
 	began := time.Now()
 	s := newSite(t, func(e *testkit.Engine, c *workeradapter.Config) { e.SetInfo("dp_size", 16); c.ClaimWait = 0 })
-	var names []string
-	for rank := range 16 {
-		names = append(names, fmt.Sprintf("w-r%d", rank))
-	}
-	readyWorkers(t, s.gateway, names...)
+	readyWorkers(t, s.gateway, rankNames(16)...)
 	if took := time.Since(began); took > 2*time.Second { // one claim for the adapter, one for all ranks
 		t.Errorf("16 ranks are ready after %v", took)
 	}

@@ -44,7 +44,9 @@ func (w *worker) ask(msg *nats.Msg) {
 		w.a.leave(ErrRemoved)
 	case wire.OpSession:
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: w.sessions.has(q.ID)})
-	case wire.OpLoad, wire.OpFlush, wire.OpProfileStart, wire.OpProfileStop:
+	case wire.OpLoad:
+		w.askLoad(&q, msg.Reply)
+	case wire.OpFlush, wire.OpProfileStart, wire.OpProfileStop:
 		w.order(&q, msg.Reply)
 	default:
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, Status: http.StatusNotImplemented, Message: fmt.Sprintf("This adapter knows no order %.40q.", string(q.Op))})
@@ -73,20 +75,33 @@ func (w *worker) order(q *wire.Ask, reply string) {
 	}
 	started := w.a.goOrder(func() {
 		defer func() { <-w.a.busy }()
-		bound := orderTime
-		if q.Millis > 0 {
-			bound = min(time.Duration(q.Millis)*time.Millisecond, orderTimeMax)
-		}
-		ctx, cancel := context.WithTimeout(w.a.runCtx, bound)
+		bound := orderBound(q)
+		ctx, cancel := context.WithTimeout(w.a.ordersCtx, bound)
 		defer cancel()
 		told := w.carryOut(ctx, q, bound)
+		if !told.OK && w.a.ordersCtx.Err() != nil {
+			told = leaving(w)
+		}
 		told.Worker = w.name
 		w.a.tell(reply, told)
 	})
 	if !started {
 		<-w.a.busy
-		w.a.tell(reply, &wire.Told{Worker: w.name, Status: http.StatusServiceUnavailable, Message: "The worker is shutting down."})
+		w.a.tell(reply, leaving(w))
 	}
+}
+
+// orderBound is how long an order may take.
+func orderBound(q *wire.Ask) time.Duration {
+	if q.Millis <= 0 {
+		return orderTime
+	}
+	return time.Duration(min(q.Millis, orderTimeMax.Milliseconds())) * time.Millisecond // not the product of any number
+}
+
+// leaving answers an order that is not carried out any more.
+func leaving(w *worker) *wire.Told {
+	return &wire.Told{Worker: w.name, Status: http.StatusServiceUnavailable, Message: "The worker is shutting down."}
 }
 
 // goOrder runs what Run waits for; not once it waits.
@@ -103,55 +118,30 @@ func (a *Adapter) goOrder(f func()) bool {
 func (w *worker) carryOut(ctx context.Context, q *wire.Ask, bound time.Duration) *wire.Told {
 	l := w.alive()
 	switch {
-	case q.Op == wire.OpLoad:
-		return w.load(ctx, l)
 	case l == nil || l.info.EngineKind != kindSGLang:
 		return &wire.Told{Status: http.StatusNotImplemented, Message: "The engine is no SGLang, or has not been seen yet."}
 	case q.Op == wire.OpFlush:
 		const slack = 5 * time.Second // for its work, and the answer, after the engine has given up
 		wait := max(0, bound-slack).Seconds()
-		told := w.a.engine.order(ctx, "/flush_cache?timeout="+strconv.FormatFloat(wait, 'f', 3, 64), nil)
+		told := w.engineOrder(ctx, "/flush_cache?timeout="+strconv.FormatFloat(wait, 'f', 3, 64), nil)
 		if told.OK {
 			w.a.lost.Store(true) // the cache is empty: what follows is another life
 			w.a.engineChanged()
 		}
 		return told
 	case q.Op == wire.OpProfileStart:
-		return w.a.engine.order(ctx, "/start_profile", q.Body)
+		return w.engineOrder(ctx, "/start_profile", q.Body)
 	default:
-		return w.a.engine.order(ctx, "/stop_profile", nil)
+		return w.engineOrder(ctx, "/stop_profile", nil)
 	}
 }
 
-// load is what the engine says of the worker's rank; of an engine that does not tell, what we know ourselves.
-func (w *worker) load(ctx context.Context, l *life) *wire.Told {
-	if l != nil && l.info.EngineKind == kindSGLang {
-		var loads struct {
-			Loads []json.RawMessage `json:"loads"`
-		}
-		found, err := w.a.engine.firstOf(ctx, &loads, fmt.Sprintf("/v1/loads?dp_rank=%d", w.rank))
-		if err == nil && found && len(loads.Loads) > 0 {
-			return &wire.Told{OK: true, Body: loads.Loads[0]}
-		}
-	}
-	running, waiting := 0, 0
-	w.a.mu.Lock()
-	for _, t := range w.running {
-		if t.called {
-			running++
-		} else {
-			waiting++
-		}
-	}
-	w.a.mu.Unlock()
-	return &wire.Told{OK: true, Body: fmt.Appendf(nil, `{"dp_rank":%d,"num_running_reqs":%d,"num_waiting_reqs":%d}`, w.rank, running, waiting)}
-}
-
-// order posts to one of the engine's control routes, and passes on its words.
-func (e *engine) order(ctx context.Context, path string, body json.RawMessage) *wire.Told {
-	status, doc, err := e.post(ctx, path, body)
+// engineOrder posts to one of the engine's control routes, and passes on its words.
+func (w *worker) engineOrder(ctx context.Context, path string, body json.RawMessage) *wire.Told {
+	status, doc, err := w.a.engine.post(ctx, path, body)
 	if err != nil {
-		return &wire.Told{Status: http.StatusBadGateway, Message: "The engine did not answer: " + err.Error()}
+		w.a.cfg.Log.Warn("order not carried out", "worker", w.name, "error", err)
+		return &wire.Told{Status: http.StatusBadGateway, Message: "The engine did not answer."}
 	}
 	return &wire.Told{OK: status == http.StatusOK, Status: status, Message: clip(strings.TrimSpace(errorText(doc)), textBound)}
 }
