@@ -23,7 +23,7 @@ func (a *adminFlags) flags(f *pflag.FlagSet, port int) {
 }
 
 func (a *adminFlags) listen(reg *prometheus.Registry, ready func() error, control http.Handler) (*telemetry.Admin, error) {
-	key, err := readSecret(a.keyFile)
+	key, err := readSecret("admin-key-file", a.keyFile)
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,7 @@ func (e *env) bench(ctx context.Context, b *benchFlags, url string) (err error) 
 	if b.cfg.Workload, err = b.load(); err != nil {
 		return err
 	}
-	if b.cfg.APIKey, err = readSecret(b.keyFile); err != nil {
+	if b.cfg.APIKey, err = readSecret("api-key-file", b.keyFile); err != nil {
 		return err
 	}
 	if b.keyFile == "" {

@@ -69,6 +69,9 @@ func TestMistakesOfUseExitWithTwoAndNameThemselves(t *testing.T) {
 	if err := os.WriteFile("self.yaml", []byte("config: other.yaml\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile("empty.key", []byte(" \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args    string
 		environ []string
@@ -116,6 +119,14 @@ func TestMistakesOfUseExitWithTwoAndNameThemselves(t *testing.T) {
 		{"sim --dp-size 65", nil, "ranks"},
 		{"sim --lora sql", nil, "name=path"},
 		{"sim --lora sql=/a --lora law=/b --max-loaded-loras 1", nil, "fewer may be loaded"},
+		// A file without a key was no key: orders were open to everybody on the machine.
+		{"up --admin-key-file empty.key", nil, `--admin-key-file: there is no key in "empty.key"`},
+		{"up --engine-key-file empty.key", nil, "empty.key"},
+		{"up --digest-key-file empty.key", nil, "empty.key"},
+		{"scheduler --admin-key-file empty.key", nil, "empty.key"},
+		{"worker --engine http://127.0.0.1:1 --engine-key-file empty.key", nil, "empty.key"},
+		{"gateway --digest-key-file empty.key", nil, "empty.key"},
+		{"bench --api-key-file empty.key http://127.0.0.1:1", nil, "empty.key"},
 		{"bench", nil, "one URL"},
 		{"bench --workload pangram http://127.0.0.1:1", nil, "pangram"},
 	} {

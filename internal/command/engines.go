@@ -43,7 +43,7 @@ func (f *engineFlags) flags(fs *pflag.FlagSet) {
 // config is what is the same for all adapters of the process.
 func (f *engineFlags) config(region string, drain time.Duration, reg prometheus.Registerer, log *slog.Logger) (c workeradapter.Config, err error) {
 	c = workeradapter.Config{Region: region, MaxRunning: f.maxRunning, DrainTimeout: drain, Version: version(), Registry: reg, Log: log}
-	if c.EngineKey, err = readSecret(f.keyFile); err != nil {
+	if c.EngineKey, err = readSecret("engine-key-file", f.keyFile); err != nil {
 		return c, err
 	}
 	if c.Host, err = os.Hostname(); err != nil {

@@ -148,11 +148,7 @@ func (g *gatewayFlags) flags(f *pflag.FlagSet) {
 // secret reads the digest secret from its file, or asks the other gateways.
 func (g *gatewayFlags) secret(ctx context.Context, b *bus.Bus, log *slog.Logger) ([]byte, error) {
 	if g.keyFile != "" {
-		doc, err := os.ReadFile(g.keyFile)
-		if err != nil {
-			return nil, fmt.Errorf("digest key: %w", err)
-		}
-		return []byte(strings.TrimSpace(string(doc))), nil
+		return g.fileSecret()
 	}
 	secret, err := gateway.SharedSecret(ctx, b.Control)
 	if err == nil {
@@ -163,6 +159,18 @@ func (g *gatewayFlags) secret(ctx context.Context, b *bus.Bus, log *slog.Logger)
 	}
 	log.Warn("no digest secret shared over the bus; with several gateways give each the same --digest-key-file", "error", err)
 	return newSecret(), nil
+}
+
+// fileSecret is the digest secret of the file, if there is one.
+func (g *gatewayFlags) fileSecret() ([]byte, error) {
+	secret, err := readSecret("digest-key-file", g.keyFile)
+	if err != nil {
+		return nil, err
+	}
+	if g.keyFile != "" && len(secret) < prefix.MinSecret {
+		return nil, &ExitError{2, fmt.Errorf("--digest-key-file %q: %d bytes, want at least %d", g.keyFile, len(secret), prefix.MinSecret)}
+	}
+	return []byte(secret), nil
 }
 
 func newSecret() []byte {
@@ -225,6 +233,9 @@ func (g *gatewayFlags) parts(ctx context.Context, b *bus.Bus, s gateway.Schedule
 }
 
 func (g *gatewayFlags) gateway(join func(context.Context) (gateway.Parts, error), drain time.Duration, reg *prometheus.Registry, log *slog.Logger) (*gateway.Gateway, error) {
+	if _, err := g.fileSecret(); err != nil { // now, not once the bus is there
+		return nil, err
+	}
 	return gateway.New(gateway.Config{
 		Join: join, Host: g.host, Port: g.port, MaxBody: g.maxBody, MaxInFlight: max(g.maxInFlight, g.maxBody),
 		RequestTimeout: g.timeout, DrainTimeout: drain, Registry: reg, Log: log,
@@ -256,7 +267,9 @@ func policyFlag(f *pflag.FlagSet, policy *string) {
 	f.StringVar(policy, "policy", "radix", "how workers are chosen: "+strings.Join(core.Policies(), ", "))
 }
 
-func readSecret(path string) (string, error) {
+// readSecret reads the file that a flag names; none is no secret. An empty file is a mistake: without a key, what it was to
+// lock would be open.
+func readSecret(flag, path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
@@ -266,5 +279,12 @@ func readSecret(path string) (string, error) {
 	}
 	defer f.Close()
 	doc, err := io.ReadAll(io.LimitReader(f, 64<<10))
-	return strings.TrimSpace(string(doc)), err
+	if err != nil {
+		return "", err
+	}
+	secret := strings.TrimSpace(string(doc))
+	if secret == "" {
+		return "", &ExitError{2, fmt.Errorf("--%s: there is no key in %q", flag, path)}
+	}
+	return secret, nil
 }
