@@ -3,6 +3,7 @@ package workeradapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,8 @@ type attempt struct {
 	admitted time.Time
 	calledAt time.Time
 	called   bool        // the engine has it; guarded by Adapter.mu
+	loading  bool        // it waits for an adapter to be loaded; guarded by Adapter.mu
+	tries    int         // calls of the engine before this one
 	begun    atomic.Bool // the head of its answer has been sent
 
 	mu     sync.Mutex
@@ -171,24 +174,58 @@ const (
 	softGrace  = 5 * time.Second
 )
 
-// serve calls the engine. An attempt that is cancelled is aborted first; its connection is closed afterwards.
+// serve gives the request to the engine. An engine that has lost an adapter which we have loaded is asked once more.
 func (t *attempt) serve(body []byte) wire.End {
 	l, err := t.w.current(t.d.Instance)
 	if err != nil {
 		return wire.End{Code: wire.CodeStale}
 	}
-	if name := lora(l.modelOf(t.d.Model)); name != "" && l.info.EngineKind == kindSGLang {
-		if err := t.w.a.loras.ensure(t.ctx, name); err != nil {
-			if t.ctx.Err() != nil {
-				return wire.End{Code: t.causeCode()}
-			}
-			return wire.End{Code: wire.CodeEngineFault, Message: "The adapter could not be loaded: " + clip(err.Error(), textBound)}
-		}
+	name := ""
+	if l.info.EngineKind == kindSGLang {
+		name = lora(l.modelOf(t.d.Model))
 	}
+	for ; ; t.tries++ {
+		var one *loading
+		if name != "" {
+			if one, err = t.w.a.loras.ensure(t, name); err != nil {
+				return t.unserved(name, err)
+			}
+		}
+		end, unloaded := t.call(body, l, one != nil && t.tries == 0)
+		if !unloaded {
+			return end
+		}
+		t.w.a.cfg.Log.Info("LoRA was unloaded at the engine", "worker", t.w.name, "lora", name)
+		t.w.a.loras.unloaded(name, one)
+	}
+}
+
+// unserved is the end of an attempt that did not get the adapter it needs. An engine's words about that may hold paths, and an
+// error of the network holds its address: both are in the log alone.
+func (t *attempt) unserved(name string, err error) wire.End {
+	if t.ctx.Err() == nil && errors.Is(err, errNotLoaded) {
+		return wire.End{Code: wire.CodeEngineFault, Message: fmt.Sprintf("The engine could not load the adapter %q.", name)}
+	}
+	return t.broken(err) // by the adapter, it may be
+}
+
+// waits notes whether the attempt waits for an adapter: such are given back when the engine goes.
+func (t *attempt) waits(loading bool) {
+	t.w.a.mu.Lock()
+	defer t.w.a.mu.Unlock()
+	t.loading = loading
+	if loading {
+		t.called = false
+	}
+}
+
+// call calls the engine. An attempt that is cancelled is aborted first; its connection is closed afterwards. With reload, an
+// engine that does not have the request's adapter is reported as such instead of to the client.
+func (t *attempt) call(body []byte, l *life, reload bool) (end wire.End, unloaded bool) {
 	req, err := t.request(body, l)
 	if err != nil {
 		t.w.a.cfg.Log.Warn("dispatch not usable", "worker", t.w.name, "request", t.d.Request.String(), "error", err)
-		return wire.End{Code: wire.CodeMalformed}
+		return wire.End{Code: wire.CodeMalformed}, false
 	}
 	call, hangUp := context.WithCancel(context.Background())
 	over := make(chan struct{})
@@ -201,11 +238,11 @@ func (t *attempt) serve(body []byte) wire.End {
 	t.w.a.mu.Unlock()
 	resp, err := t.w.a.engine.calls.Do(req.WithContext(call))
 	if err != nil {
-		return t.broken(err)
+		return t.broken(err), false
 	}
 	defer resp.Body.Close()
-	r := &relay{t: t, resp: resp, info: l.info}
-	end := r.run()
+	r := &relay{t: t, resp: resp, info: l.info, reload: reload}
+	end = r.run()
 	if r.done { // what is left is the end of the body: a connection of which it was read can be used again
 		bound := time.AfterFunc(afterDone, hangUp)
 		defer bound.Stop()
@@ -214,7 +251,7 @@ func (t *attempt) serve(body []byte) wire.End {
 	if end.WeightVersion != "" && end.WeightVersion != l.info.WeightVersion {
 		t.w.a.engineChanged()
 	}
-	return end
+	return end, r.unloaded
 }
 
 // watch waits until the call is over, or is to end. When it returns its connection is closed.

@@ -119,7 +119,7 @@ func (t *attempt) editName(body []byte, points jsonscan.Points, l *life) ([]json
 		rid, err := t.mint()
 		return []jsonscan.Set{{Key: "rid", Value: rid}}, err
 	case t.route.Naming == surface.ByResponseID && (sglang || l.info.EngineKind == kindVLLM):
-		id := keeper.Response(wire.RidOf(t.d.Request, t.d.Attempt, 0))
+		id := keeper.Response(t.rid(0))
 		if sglang {
 			t.rids = []string{id}
 		}
@@ -128,7 +128,7 @@ func (t *attempt) editName(body []byte, points jsonscan.Points, l *life) ([]json
 	case t.route.Path == surface.CloseSession, t.route.Path == surface.OpenSession && given(member(body, points, "session_id")):
 		t.session = sessionOf(member(body, points, "session_id"))
 	case t.route.Path == surface.OpenSession:
-		value, err := json.Marshal(keeper.Name(wire.RidOf(t.d.Request, t.d.Attempt, 0)))
+		value, err := json.Marshal(keeper.Name(t.rid(0)))
 		return []jsonscan.Set{{Key: "session_id", Value: value}}, err
 	}
 	return nil, nil
@@ -139,13 +139,22 @@ func given(value []byte) bool {
 	return len(value) > 0 && string(value) != "null" && string(value) != `""`
 }
 
+// mostNames bounds the names of a batch.
+const mostNames = 1 << 16
+
+// rid is the engine's name for one prompt. Engines do not forget the name of a request that they have refused, and take no second
+// one under it.
+func (t *attempt) rid(prompt int) string {
+	return wire.RidOf(t.d.Request, t.d.Attempt, prompt+t.tries*mostNames)
+}
+
 // mint makes the names by which the engine can be told to abort, and returns them as the body has them. The prompts of a
 // list, be it a list of one, have a name each. Of several completions of a prompt each gets a name that only the engine
 // knows: closing the connection is all that ends them.
 func (t *attempt) mint() (rid []byte, err error) {
-	names := make([]string, min(max(t.d.Prompts, 1), 1<<16))
+	names := make([]string, min(max(t.d.Prompts, 1), mostNames))
 	for i := range names {
-		names[i] = wire.RidOf(t.d.Request, t.d.Attempt, i)
+		names[i] = t.rid(i)
 	}
 	if t.d.N <= 1 {
 		t.rids = names

@@ -288,7 +288,7 @@ func (v *vigil) leaves(err error) {
 // Causes that end attempts which an engine has and has not begun to answer.
 var (
 	errEngineDown  = errors.New("the engine does not answer any more")
-	errEngineBroke = errors.New("the engine's process has ended") // it may be the attempt that it ended of
+	errEngineBroke = errors.New("the engine's process has ended") // it may be the attempt, or its adapter, that it ended of
 )
 
 // down says that the workers take nothing. Their subscriptions stay until the next life, so that what is on its way
@@ -301,7 +301,7 @@ func (v *vigil) down(err error) {
 	var waiting []*attempt
 	for _, w := range a.workers {
 		for _, t := range w.running {
-			if t.called && !t.begun.Load() {
+			if (t.called || t.loading) && !t.begun.Load() {
 				waiting = append(waiting, t)
 			}
 		}

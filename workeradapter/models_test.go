@@ -154,7 +154,7 @@ func TestAdaptersAreLoadedWhenTheyAreFirstAskedFor(t *testing.T) {
 		return info.Instance == s.now && info.Models[1].Name == "sql" && info.Models[1].Loaded
 	})
 	for range 2 {
-		if got := send("bad").Wait(); got.End.Code != wire.CodeEngineFault || !strings.Contains(got.End.Message, "no such rank") {
+		if got := send("bad").Wait(); got.End.Code != wire.CodeEngineFault || got.End.Message != `The engine could not load the adapter "bad".` {
 			t.Errorf("an adapter that cannot be loaded: %+v", got.End)
 		}
 	}

@@ -38,6 +38,9 @@ type relay struct {
 	begun bool      // the head has been sent
 	fault *fault    // an error inside the answer
 	done  bool      // the stream's last document has come
+
+	reload   bool // an adapter that the engine does not have is not the client's business yet
+	unloaded bool // and so it was
 }
 
 // run relays the answer and returns its end.
@@ -102,6 +105,10 @@ func (r *relay) refusal() wire.End {
 // refuse ends an answer of which the client has seen nothing. doc is what it may see of a mistake of its own.
 func (r *relay) refuse(f *fault, doc []byte, contentType string) wire.End {
 	code := f.code()
+	if code == wire.CodeEngineRefused && r.reload && notLoaded(f.text) {
+		r.unloaded = true
+		return wire.End{}
+	}
 	if code == wire.CodeEngineRefused {
 		r.sendHead(f.status, contentType)
 		r.send(doc)
