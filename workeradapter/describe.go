@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -34,12 +35,14 @@ func (e *engine) describe(ctx context.Context) (*description, error) {
 		return nil, err
 	}
 	d := &description{info: wire.WorkerInfo{URL: clip(e.shown, wire.MaxPath), EngineKind: kindOpenAI, DPSize: 1, Models: models, Pool: models[0].Name}}
-	found, err := e.describeSGLang(ctx, d)
-	if err != nil || found {
-		return d, err
+	kind := kindsByOwner[models[0].OwnedBy]
+	if kind == "" {
+		if found, err := e.describeSGLang(ctx, d); err != nil || found {
+			return d, err
+		}
 	}
 	d.info.ContextLength = models[0].ContextLength
-	switch d.info.EngineKind = cmp.Or(kindsByOwner[models[0].OwnedBy], kindOpenAI); d.info.EngineKind {
+	switch d.info.EngineKind = cmp.Or(kind, kindOpenAI); d.info.EngineKind {
 	case kindVLLM:
 		err = e.describeVLLM(ctx, d)
 	case kindLlamaCPP:
@@ -72,10 +75,27 @@ type serverInfo struct {
 	} `json:"internal_states"`
 }
 
+// isSGLang tells whether a document of /server_info is SGLang's: others have such a route too, vLLM's development mode for one.
+func isSGLang(doc []byte) bool {
+	var has struct {
+		PageSize  json.RawMessage `json:"page_size"`
+		Tokens    json.RawMessage `json:"max_total_num_tokens"`
+		Scheduler json.RawMessage `json:"scheduler_info"`
+	}
+	return json.Unmarshal(doc, &has) == nil && (has.PageSize != nil || has.Tokens != nil || has.Scheduler != nil)
+}
+
 func (e *engine) describeSGLang(ctx context.Context, d *description) (found bool, err error) {
-	var si serverInfo
-	if found, err = e.firstOf(ctx, &si, "/server_info", "/get_server_info"); err != nil || !found {
+	var doc json.RawMessage
+	if found, err = e.firstOf(ctx, &doc, "/server_info", "/get_server_info"); err != nil || !found {
 		return false, err
+	}
+	if !isSGLang(doc) {
+		return false, nil
+	}
+	var si serverInfo
+	if err := json.Unmarshal(doc, &si); err != nil {
+		return false, fmt.Errorf("/server_info: %w", err)
 	}
 	info := &d.info
 	if name := si.ServedModelName; name != "" && name != info.Pool && len(name) <= wire.MaxName {

@@ -179,6 +179,10 @@ func TestOtherEnginesAreRecognised(t *testing.T) {
 			"/metrics": "# TYPE x gauge\nvllm:cache_config_info{block_size=\"16\",engine=\"0\",num_gpu_blocks=\"2500\",cache_dtype=\"auto\"} 1.0\n",
 		}, wire.WorkerInfo{EngineKind: "vllm", EngineVersion: "0.12.1", PageSize: 16, CapacityTokens: 40_000, ContextLength: 8192, MaxRunning: 256}},
 		{"vllm", nil, wire.WorkerInfo{EngineKind: "vllm", ContextLength: 8192, MaxRunning: 256}},
+		// In its development mode it has SGLang's route, and was taken for one.
+		{"vllm", map[string]string{"/server_info": `{"vllm_config":"model='m'","vllm_env":{}}`},
+			wire.WorkerInfo{EngineKind: "vllm", ContextLength: 8192, MaxRunning: 256}},
+		{"somebody", map[string]string{"/server_info": `{"version":7}`}, wire.WorkerInfo{EngineKind: "openai", ContextLength: 8192, MaxRunning: 256}},
 		{"llamacpp", map[string]string{"/props": `{"total_slots":4,"default_generation_settings":{"n_ctx":4096},"build_info":"b7000"}`},
 			wire.WorkerInfo{EngineKind: "llama.cpp", EngineVersion: "b7000", CapacityTokens: 16384, ContextLength: 4096, MaxRunning: 4}},
 		{"tensorrt_llm", map[string]string{"/version": `{"version":"1.3"}`}, wire.WorkerInfo{EngineKind: "tensorrt-llm", EngineVersion: "1.3", ContextLength: 8192, MaxRunning: 256}},
