@@ -40,6 +40,9 @@ func (t *attempt) request(body []byte, l *life) (*http.Request, error) {
 	if !t.route.Empty && !t.route.Opaque && !strings.Contains(req.Header.Get("Content-Type"), "json") {
 		req.Header.Set("Content-Type", "application/json") // engines insist, and it is what the gateway has parsed
 	}
+	if t.route.Opaque {
+		t.editForm(req, body, l)
+	}
 	if l.info.DPSize > 1 {
 		req.Header.Set("X-Data-Parallel-Rank", strconv.Itoa(t.w.rank))
 	}
@@ -95,20 +98,25 @@ func (t *attempt) editModel(body []byte, points jsonscan.Points, l *life) ([]jso
 	if m == nil {
 		return nil, nil // a model that has gone meanwhile: the engine says so
 	}
-	key, name := "model", cmp.Or(m.Root, m.Name)
-	if sglang := l.info.EngineKind == kindSGLang; sglang && t.route.SGLang {
-		if key, name = "lora_path", lora(m); name == "" {
-			return nil, nil
-		}
-	} else if adapter := lora(m); sglang && adapter != "" {
-		name = l.info.Pool + ":" + adapter
-	}
+	key, name := t.modelName(m, l)
 	var is string
-	if json.Unmarshal(member(body, points, key), &is) == nil && is == name {
+	if name == "" || json.Unmarshal(member(body, points, key), &is) == nil && is == name {
 		return nil, nil
 	}
 	value, err := json.Marshal(name)
 	return []jsonscan.Set{{Key: key, Value: value}}, err
+}
+
+// modelName is how the engine is told of a model, and under which key; "" for not at all.
+func (t *attempt) modelName(m *wire.Model, l *life) (key, name string) {
+	sglang, adapter := l.info.EngineKind == kindSGLang, lora(m)
+	switch {
+	case sglang && t.route.SGLang:
+		return "lora_path", adapter
+	case sglang && adapter != "":
+		return "model", l.info.Pool + ":" + adapter
+	}
+	return "model", cmp.Or(m.Root, m.Name)
 }
 
 // editName gives the engine's request the name by which it can be aborted, or asked for later.
