@@ -304,7 +304,9 @@ func (a *Adapter) drain(cancelAttempts context.CancelCauseFunc, cancelOrders con
 		cancelAttempts(errDrained)
 		<-done // each has its own bound after a cancel
 	}
-	for _, w := range workers {
-		w.out.settle(time.Second)
+	var settling sync.WaitGroup
+	for _, w := range workers { // one bound for all: there may be 256
+		settling.Go(func() { w.out.settle(time.Second) })
 	}
+	settling.Wait()
 }

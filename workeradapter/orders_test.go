@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/testkit"
 	"github.com/radixbus/radixbus/internal/wire"
 	"github.com/radixbus/radixbus/workeradapter"
@@ -81,8 +82,19 @@ func TestAnEngineOfManyRanksComesAndGoes(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(e *testkit.Engine, _ *workeradapter.Config) { e.SetInfo("dp_size", 64) })
 	names := rankNames(64)
-	readyWorkers(t, s.gateway, names...)
+	lives := readyWorkers(t, s.gateway, names...)
+	s.engine.Answer(func(x *testkit.Exchange) { x.Reply(200, "application/json", `{}`) })
+	s.gateway.NoAcks.Store(true) // each worker waited a second in turn for a gateway that is behind
+	for _, name := range names[:16] {
+		if got := s.gateway.Send(name, lives[name], prefix.Chat, whole).Wait(); got.End.Code != wire.CodeOK {
+			t.Errorf("%s: %+v", name, got.End)
+		}
+	}
+	began := time.Now()
 	s.stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it left after %v", took)
+	}
 	testkit.Eventually(t, "all have said goodbye", func() bool { return len(s.gateway.Downs()) == len(names) })
 	if n := len(families(t, s.reg)); n != 0 {
 		t.Errorf("figures of %d kinds are left", n)
