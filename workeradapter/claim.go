@@ -123,6 +123,10 @@ func (a *Adapter) reclaim(ctx context.Context, away bool) {
 		if taken, ok := errors.AsType[*NameTakenError](err); ok {
 			a.cfg.Log.Error("another adapter has taken the name meanwhile", "worker", taken.Name, "host", taken.Owner.Host)
 			a.leave(taken)
+			return
+		}
+		if away && a.cfg.Bus.Control.FlushTimeout(a.cfg.ClaimWait) != nil {
+			a.hold(false, names...) // nobody has heard it yet; the bus's return makes us ask again
 		}
 	})
 }

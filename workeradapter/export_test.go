@@ -1,5 +1,7 @@
 package workeradapter
 
+import "context"
+
 // Held counts what an adapter holds on to: attempts, bytes of bodies, streams that a gateway may still ask for.
 func (a *Adapter) Held() (attempts int, bodies int64, streams int) {
 	a.mu.Lock()
@@ -20,3 +22,6 @@ func (a *Adapter) Held() (attempts int, bodies int64, streams int) {
 	}
 	return attempts, bodies, streams
 }
+
+// Reclaim is what an adapter does that was away, or whose bus was.
+func (a *Adapter) Reclaim(ctx context.Context, away bool) { a.reclaim(ctx, away) }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/radixbus/radixbus/internal/testkit"
 	"github.com/radixbus/radixbus/internal/wire"
 	"github.com/radixbus/radixbus/workeradapter"
@@ -32,6 +34,58 @@ func TestAnAdapterThatServesKeepsItsNameWhateverTheClocksSay(t *testing.T) {
 	}
 	if err := s.adapter.Ready(); err != nil {
 		t.Errorf("the one that had the name: %v", err)
+	}
+}
+
+// After a time in which an adapter could not be heard another one may serve under its name. One whose process stood still leaves,
+// however early it began; when the bus was away, both served, and the older one stays.
+func TestAnAdapterThatStoodStillComesLast(t *testing.T) {
+	t.Parallel()
+	hub, engine := testkit.NewHub(t), testkit.NewEngine(t, "m")
+	a, err := workeradapter.New(workeradapter.Config{Bus: hub.Connect(t, "worker", "w"), Engine: engine.URL(), Name: "w", ClaimWait: 200 * time.Millisecond, Beat: time.Hour, DrainTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx := t.Context()
+	go func() { ended <- a.Run(ctx, func() {}) }()
+	testkit.Eventually(t, "it serves", func() bool { return a.Ready() == nil })
+
+	asked := make(chan wire.Claim, 16)
+	conn := hub.Connect(t, "worker", "meanwhile").Control
+	_, err = conn.Subscribe(wire.Subjects{}.Ctl("w"), func(msg *nats.Msg) {
+		var ask wire.Ask
+		if json.Unmarshal(msg.Data, &ask) != nil || ask.Claim == nil {
+			return
+		}
+		asked <- *ask.Claim
+		doc, err := json.Marshal(wire.Told{Worker: "w", Claim: &wire.Claim{Adapter: "a-meanwhile", Started: time.Now().Add(time.Hour).UnixMilli(), Held: true}})
+		if err == nil {
+			msg.Respond(doc) //nolint:errcheck // a difference shows
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	a.Reclaim(ctx, false)
+	if claim := testkit.Receive(t, "a claim", asked); !claim.Held {
+		t.Errorf("after an outage of the bus it claims %+v", claim)
+	}
+	select {
+	case err := <-ended:
+		t.Fatalf("it gave way to a later one: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	a.Reclaim(ctx, true)
+	if claim := testkit.Receive(t, "a claim", asked); claim.Held {
+		t.Errorf("after it stood still it claims %+v", claim)
+	}
+	err = testkit.Receive(t, "it leaves", ended)
+	if taken, ok := err.(*workeradapter.NameTakenError); !ok || taken.Owner.Adapter != "a-meanwhile" {
+		t.Errorf("Run = %v, want the name is taken", err)
 	}
 }
 
