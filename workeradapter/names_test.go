@@ -115,7 +115,7 @@ func TestManyRanksAreReadyWithinASecond(t *testing.T) {
 	began := time.Now()
 	s := newSite(t, func(e *testkit.Engine, c *workeradapter.Config) { e.SetInfo("dp_size", 16); c.ClaimWait = 0 })
 	readyWorkers(t, s.gateway, rankNames(16)...)
-	if took := time.Since(began); took > 2*time.Second { // one claim for the adapter, one for all ranks
+	if took := time.Since(began); took > 3*time.Second { // one claim for the adapter, one for all ranks; the rest is for slow machines
 		t.Errorf("16 ranks are ready after %v", took)
 	}
 }
