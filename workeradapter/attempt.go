@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type attempt struct {
 	called   bool        // the engine has it; guarded by Adapter.mu
 	loading  bool        // it waits for an adapter to be loaded; guarded by Adapter.mu
 	tries    int         // calls of the engine before this one
+	sent     atomic.Bool // there was a connection to send it on
 	begun    atomic.Bool // the head of its answer has been sent
 
 	mu     sync.Mutex
@@ -236,7 +238,9 @@ func (t *attempt) call(body []byte, l *life, reload bool) (end wire.End, unloade
 	t.w.a.mu.Lock()
 	t.called, t.calledAt = true, time.Now()
 	t.w.a.mu.Unlock()
-	resp, err := t.w.a.engine.calls.Do(req.WithContext(call))
+	t.sent.Store(false)
+	traced := httptrace.WithClientTrace(call, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) }})
+	resp, err := t.w.a.engine.calls.Do(req.WithContext(traced))
 	if err != nil {
 		return t.broken(err), false
 	}
@@ -292,9 +296,11 @@ func wait(over <-chan struct{}, bound time.Duration) bool {
 // afterDone is how long an engine may take to close a stream whose [DONE] it has sent.
 const afterDone = 20 * time.Millisecond
 
-// broken names the failure of a call that had no answer.
+// broken names the failure of a call that had no answer. A request that was never sent is not to blame for an engine's end.
 func (t *attempt) broken(err error) wire.End {
 	switch {
+	case t.ctx.Err() != nil && t.called && !t.sent.Load() && errors.Is(context.Cause(t.ctx), errEngineBroke):
+		return wire.End{Code: wire.CodeEngineDown}
 	case t.ctx.Err() != nil:
 		return wire.End{Code: t.causeCode()}
 	case dialing(err): // refused, or not reachable: it has not seen the request
