@@ -10,7 +10,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -68,14 +67,9 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 		c.path = c.route.Called()
 		return release, g.describeEmpty(ctx, r, c)
 	}
-	if end, ok := ctx.Deadline(); ok { // a body may not trickle in for longer than the request has
-		a.rc.SetReadDeadline(end) //nolint:errcheck // a connection without deadlines has none to miss
-	}
-	if c.body, release, err = g.readBody(a.w, r); err != nil {
-		a.rc.SetReadDeadline(time.Now().Add(lingering)) //nolint:errcheck // see above
+	if c.body, release, err = g.readBody(ctx, a, r); err != nil {
 		return release, err
 	}
-	a.rc.SetReadDeadline(time.Time{}) //nolint:errcheck // from here on, reading only tells whether the client is there
 	g.metrics.bodyBytes.Add(float64(len(c.body)))
 	if c.route.Opaque {
 		return release, g.describeOpaque(ctx, r, c)
@@ -87,55 +81,6 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 		return release, err
 	}
 	return release, g.describe(ctx, r, c)
-}
-
-// lingering is how long the rest of a body that is not wanted is read, by the HTTP server, in front of the answer: a client
-// in the middle of sending would not see an answer on a connection that is closed on it.
-const lingering = 500 * time.Millisecond
-
-// readBody reads the whole body within the bounds of one request and of all of them. What it takes from the budget is
-// the room that it makes: what a client announces is believed up to 1 MiB; beyond, room is made as bytes come.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	var taken int64
-	release = func() { g.inFlight.Add(-taken) }
-	if r.ContentLength > g.cfg.MaxBody {
-		return nil, release, tooLarge(g.cfg.MaxBody)
-	}
-	first, most := int64(16<<10), g.cfg.MaxBody
-	if r.ContentLength >= 0 {
-		first, most = 1<<20, r.ContentLength
-	}
-	limited := http.MaxBytesReader(w, r.Body, g.cfg.MaxBody)
-	for next := make([]byte, 1); ; {
-		into := next // full: is there another byte?
-		if len(body) < cap(body) {
-			into = body[len(body):cap(body)]
-		}
-		n, err := limited.Read(into)
-		if n > 0 && len(body) == cap(body) {
-			room := max(min(most, max(first, 2*int64(cap(body)))), int64(len(body)+1))
-			if g.inFlight.Add(room-taken) > g.cfg.MaxInFlight {
-				g.inFlight.Add(taken - room)
-				return nil, release, overBudget()
-			}
-			taken = room
-			body = append(append(make([]byte, 0, room), body...), next[0])
-		} else {
-			body = body[:len(body)+n]
-		}
-		switch {
-		case err == nil:
-		case err == io.EOF:
-			return body, release, nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, release, failureOf(wire.CodeDeadline, "The request's body did not arrive in time.", 0)
-		default:
-			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-				return nil, release, tooLarge(g.cfg.MaxBody)
-			}
-			return nil, release, badRequest("", "The request body could not be read: %v.", err)
-		}
-	}
 }
 
 func (c *call) readHeaders(r *http.Request) error {
