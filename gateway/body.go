@@ -13,7 +13,8 @@ import (
 )
 
 // lingering is how long the rest of a body that is not wanted is read, by the HTTP server, in front of the answer: a client
-// in the middle of sending would not see an answer on a connection that is closed on it.
+// in the middle of sending would not see an answer on a connection that is closed on it. It has to be little, since one that
+// announces a body and sends none has its answer after it.
 const lingering = 500 * time.Millisecond
 
 // A sender is a client that sends a body. Reading from it waits for as long as bytes come.

@@ -105,3 +105,50 @@ func TestABodyThatBreaksOffIsAnsweredSoon(t *testing.T) {
 		}
 	})
 }
+
+// The HTTP server reads what a handler has left of a body before it answers, and waited for it without a bound.
+func TestABodyThatNobodyWantsIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, func(c *gateway.Config) { c.BodyStall = time.Second })
+	for _, tt := range []struct {
+		head   string
+		status int
+	}{
+		{"POST /nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 404},
+		{"POST /nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n", 404},
+		{"POST /nosuch HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", 404},
+		{"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 405},
+		{"GET /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 200},
+		{"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 200},
+		{"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n", 501},
+		{"POST /v1/responses/resp_x/cancel HTTP/1.1\r\nHost: x\r\nX-Radixbus-Model: nope\r\nContent-Length: 10\r\n\r\n", 503},
+		{head(10, "Content-Encoding: gzip\r\n"), 415},
+		{head(10, "X-Radixbus-Deadline-Ms: soon\r\n"), 400},
+		{head(10_000_000_000), 413},
+		{"POST /abort_request HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", 408},
+	} {
+		t.Run(strings.ReplaceAll(tt.head, "\r\n", " "), func(t *testing.T) {
+			t.Parallel()
+			conn := e.dial("%s", tt.head)
+			began := time.Now()
+			got := readAnswer(t, conn)
+			if took := time.Since(began); got.status != tt.status || got.header.Get("Connection") != "close" || took > 5*time.Second {
+				t.Errorf("%d %v after %v, want %d and the connection's end", got.status, got.header, took, tt.status)
+			}
+		})
+	}
+}
+
+func TestABodyThatNobodyWantsDoesNotCostTheConnection(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	conn := e.dial("POST /nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+	if got := readAnswer(t, conn); got.status != 404 || got.header.Get("Connection") != "" {
+		t.Errorf("a whole request: %d %v", got.status, got.header)
+	}
+	time.Sleep(2 * time.Second) // longer than anything is waited for
+	fmt.Fprint(conn, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	if got := readAnswer(t, conn); got.status != 200 {
+		t.Errorf("the next one on the connection: %d", got.status)
+	}
+}
