@@ -156,7 +156,7 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	if a.Session == "" {
 		a.Session = clip(q.Session, wire.MaxName)
 	}
-	c.live.rids = q.Rids
+	g.live.name(c, q.Rids...)
 	a.MaxTokens = uint32(min(max(q.MaxTokens, 0), 1<<31))
 	a.N = uint32(min(max(q.N, 1), 1<<16))
 	a.InputTokens = uint32(min(q.InputTokens, 1<<31))

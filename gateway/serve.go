@@ -136,10 +136,11 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 	defer func() { g.metrics.assign.Observe(time.Since(asked).Seconds()) }()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	if c.live.placing(c.assign.Attempt, abort) {
+	g.live.attempt(c, c.assign.Attempt)
+	if c.live.waiting(abort) {
 		return nil, errAborted
 	}
-	defer func() { c.live.placing(c.assign.Attempt, nil) }()
+	defer c.live.waiting(nil)
 	began := asked
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		if waited, err := g.awaitBus(ctx); err != nil {
