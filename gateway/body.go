@@ -104,6 +104,8 @@ func (g *Gateway) readBody(ctx context.Context, a *answer, r *http.Request) (bod
 	}
 	from := &sender{body: http.MaxBytesReader(a.w, r.Body, g.cfg.MaxBody), rc: a.rc, stall: g.cfg.BodyStall, ended: a.c.live.ended}
 	from.end, _ = ctx.Deadline()
+	a.c.live.waiting(func(error) { a.rc.SetReadDeadline(time.Unix(0, 0)) }) //nolint:errcheck // a connection without deadlines is read to its end
+	defer a.c.live.waiting(nil)
 	for next := make([]byte, 1); ; {
 		into := next // full: is there another byte?
 		if len(body) < cap(body) {

@@ -36,14 +36,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *
 	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, errDeadline)
 	defer cancel()
+	g.live.add(c) // before its body has come: it can be aborted by then
+	defer g.live.remove(c)
 	release, err := g.read(ctx, a, r)
 	defer release()
 	if err != nil {
 		a.fail(asFailure(err))
 		return
 	}
-	g.live.add(c)
-	defer g.live.remove(c)
 	g.answer(ctx, a)
 }
 
