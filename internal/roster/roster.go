@@ -30,7 +30,7 @@ type Worker struct {
 	State wire.State
 }
 
-// A Change tells what became of a worker. One with a newer Instance than before has replaced its earlier life.
+// A Change tells what became of a worker. One with another Instance than before has replaced its earlier life.
 type Change struct {
 	Worker *Worker // as it is now; as it was, when Gone
 	Gone   bool
@@ -42,6 +42,7 @@ type entry struct {
 	instance wire.Instance
 	hash     uint64
 	state    wire.State
+	quiet    bool // not heard for too long, or known not to listen, since its last beat
 	heard    time.Time
 	asked    time.Time
 	due      time.Duration // beats come within this
@@ -79,13 +80,17 @@ func (r *Roster) Up(now time.Time, up wire.Up) (ask bool, changes []Change) {
 		}
 		e = &entry{instance: up.Instance}
 		r.workers[up.Worker] = e
-	case up.Instance < e.instance:
+	case up.Instance < e.instance && !e.quiet:
 		return false, nil // an earlier life's last words
-	case up.Instance > e.instance:
+	case up.Instance != e.instance:
+		// A smaller one is a later life all the same, on a host whose clock is behind: nobody else has said anything for a
+		// while. If it was an earlier life's late word after all, the known life takes over again with its next beat, being the
+		// greater, and until then it was silent anyway. If a late word of a dead life puts the greater number back, that one
+		// is quiet after the stale time. Of two lives that are both heard, the greater one stays.
 		*e = entry{instance: up.Instance, worker: e.worker}
 		changes = e.hush(changes) // not gone: its model has a worker, and requests wait for that
 	}
-	e.heard, e.state = now, up.State
+	e.heard, e.state, e.quiet = now, up.State, false
 	e.due = min(time.Duration(up.BeatMillis)*time.Millisecond, maxBeat)
 	if e.current() && e.hash == up.InfoHash {
 		if e.worker.State != up.State {
@@ -146,6 +151,7 @@ func (r *Roster) Absent(worker string, n wire.Instance) []Change {
 	if e == nil || e.instance != n {
 		return nil
 	}
+	e.quiet = true
 	return e.hush(nil)
 }
 
@@ -168,6 +174,7 @@ func (r *Roster) Expire(now time.Time) (changes []Change) {
 			delete(r.workers, name)
 			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeWorkerGone})
 		default:
+			e.quiet = true
 			changes = e.hush(changes)
 		}
 	}
