@@ -143,7 +143,7 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	if err != nil {
 		return err
 	}
-	if adapter := g.roster.View().Lookup(q.LoRA); q.LoRA != "" && adapter != nil && adapter.Model.Kind == wire.LoRAModel && adapter.Pool == served.Pool {
+	if adapter := adapterOf(g.roster.View(), served.Pool, q.LoRA); adapter != nil {
 		served = adapter // named in a field of its own
 	}
 	if err := g.able(c.route, served); err != nil {
@@ -255,12 +255,12 @@ func (g *Gateway) describeEmpty(ctx context.Context, r *http.Request, c *call) e
 	if err != nil {
 		return err
 	}
-	served := g.roster.View().Lookup(keeper.Info.Models[0].Name)
+	served := g.roster.View().LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name)
 	if served == nil {
 		return noWorkerYet()
 	}
 	g.take(c, served)
-	c.assign.Model, c.assign.Pool, c.assign.Engine = keeper.Info.Models[0].Name, keeper.Info.Pool, keeper.Info.Engine
+	c.assign.Engine = keeper.Info.Engine
 	return nil
 }
 

@@ -184,8 +184,7 @@ func (r *Roster) Expire(now time.Time) (changes []Change) {
 
 // View makes an immutable picture of the workers that are known.
 func (r *Roster) View() *View {
-	type key struct{ model, pool string }
-	v, served := &View{models: make(map[string]*Served)}, make(map[key]*Served)
+	v := &View{models: make(map[string]*Served), in: make(map[place]*Served)}
 	for _, e := range r.workers {
 		if e.worker != nil {
 			v.Workers = append(v.Workers, e.worker)
@@ -197,11 +196,11 @@ func (r *Roster) View() *View {
 			v.Ready++
 		}
 		for _, m := range w.Info.Models {
-			k := key{m.Name, w.Info.Pool}
-			s := served[k]
+			at := place{m.Name, w.Info.Pool}
+			s := v.in[at]
 			if s == nil {
 				s = &Served{Model: m, Pool: w.Info.Pool, Info: w.Info}
-				served[k] = s
+				v.in[at] = s
 			}
 			if w.State == wire.Ready && s.Ready == 0 {
 				s.Info = w.Info
@@ -212,7 +211,7 @@ func (r *Roster) View() *View {
 			}
 		}
 	}
-	for _, s := range served {
+	for _, s := range v.in {
 		if s.before(v.models[s.Model.Name]) {
 			v.models[s.Model.Name] = s
 		}
@@ -221,10 +220,17 @@ func (r *Roster) View() *View {
 	return v
 }
 
-// before tells which of two pools that serve one name gets its requests: the one with more ready workers, then with
-// more live ones, then the first by name.
+// before tells which of two pools that serve one name gets its requests: the one whose base model has it, since an alias or an
+// adapter of the same name is another model; then the one with more ready workers, then with more live ones, then the first by
+// name.
 func (s *Served) before(t *Served) bool {
-	return t == nil || cmp.Or(cmp.Compare(t.Ready, s.Ready), cmp.Compare(t.Workers, s.Workers), strings.Compare(s.Pool, t.Pool)) < 0
+	if t == nil {
+		return true
+	}
+	if base := s.Model.Kind == wire.BaseModel; base != (t.Model.Kind == wire.BaseModel) {
+		return base
+	}
+	return cmp.Or(cmp.Compare(t.Ready, s.Ready), cmp.Compare(t.Workers, s.Workers), strings.Compare(s.Pool, t.Pool)) < 0
 }
 
 // A View is what was known at one moment. It is immutable.
@@ -233,7 +239,11 @@ type View struct {
 	Models  []*Served // by name
 	Ready   int       // workers that take requests
 	models  map[string]*Served
+	in      map[place]*Served
 }
+
+// A place is a model name in one pool.
+type place struct{ model, pool string }
 
 // Served is a model name and the pool behind it.
 type Served struct {
@@ -246,6 +256,9 @@ type Served struct {
 
 // Lookup finds who serves a model name; nil when nobody does.
 func (v *View) Lookup(model string) *Served { return v.models[model] }
+
+// LookupIn finds a model of one pool; nil when the pool has none of that name.
+func (v *View) LookupIn(pool, model string) *Served { return v.in[place{model, pool}] }
 
 // Names lists the model names there are, at most limit of them.
 func (v *View) Names(limit int) []string {

@@ -438,3 +438,31 @@ func TestANewLifeOnAHostWhoseClockIsBehind(t *testing.T) {
 		}
 	})
 }
+
+// Two workers with an alias, or an adapter, called as another pool's base model took its requests away.
+func TestABaseModelKeepsItsName(t *testing.T) {
+	for _, kind := range []wire.ModelKind{wire.AliasModel, wire.LoRAModel} {
+		r := roster.New(stale, forget, 10)
+		big := info("b", "big", 1)
+		join(t, r, start, big, wire.Silent)
+		for _, name := range []string{"s0", "s1"} {
+			small := info(name, "small", 1)
+			small.Models = append(small.Models, wire.Model{Name: "big", Kind: kind, Root: "small"})
+			join(t, r, start, small, wire.Ready)
+		}
+		v := r.View()
+		if got := v.Lookup("big"); got.Pool != "big" {
+			t.Errorf("big, %v elsewhere, is served by pool %s", kind, got.Pool)
+		}
+		if got := v.LookupIn("small", "big"); got == nil || got.Model.Kind != kind || got.Workers != 2 {
+			t.Errorf("in the other pool: %+v", got)
+		}
+		if got := v.LookupIn("big", "small"); got != nil {
+			t.Errorf("small in pool big: %+v", got)
+		}
+		r.Down(wire.Gone{Worker: "b", Instance: 1})
+		if got := r.View().Lookup("big"); got == nil || got.Pool != "small" {
+			t.Errorf("once the base model is gone: %+v", got)
+		}
+	}
+}
