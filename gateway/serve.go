@@ -20,6 +20,9 @@ var errDeadline = errors.New("the request's time is over")
 // serve answers one request that an engine has to do with.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *surface.Route) {
 	c := &call{who: who, route: route, method: r.Method, path: route.Called(), arrived: time.Now()}
+	if c.method == http.MethodHead { // engines know no such method; the HTTP server leaves the answer's body out
+		c.method = http.MethodGet
+	}
 	c.live.caller = g.callerOf(r)
 	g.metrics.inFlight.Inc()
 	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w)}
