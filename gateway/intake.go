@@ -139,7 +139,7 @@ func (g *Gateway) deadline(r *http.Request) (time.Duration, error) {
 // describe fills in what a scheduler must know: pool, digests, needs.
 func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error {
 	q, a := c.req, &c.assign
-	served, err := g.meant(ctx, cmp.Or(q.Model, r.Header.Get(headerModel)))
+	served, err := g.served(ctx, c, cmp.Or(q.Model, r.Header.Get(headerModel)))
 	if err != nil {
 		return err
 	}
@@ -177,6 +177,22 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	}
 	a.Fingerprint = g.key.Hash(c.body)
 	return g.constrain(r, c)
+}
+
+// served finds the model of a request that names one, or none. What is said to the holder of a session needs no model: the
+// session's id says whose it is.
+func (g *Gateway) served(ctx context.Context, c *call, model string) (*roster.Served, error) {
+	id := c.req.SessionID
+	at, ok := wire.ParseReference(id)
+	if !ok || model != "" && c.route.Kind != surface.Kept {
+		return g.meant(ctx, model)
+	}
+	g.settle(ctx)
+	view := g.roster.View()
+	if keeper := keeperOf(view, at); keeper != nil {
+		return view.LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name), nil
+	}
+	return nil, gone("session_id", "The engine that held the session %.100q is gone.", id)
 }
 
 // sglang is the kind of engine that has routes of its own.
@@ -256,7 +272,7 @@ func (g *Gateway) describeEmpty(ctx context.Context, r *http.Request, c *call) e
 		return err
 	}
 	served := g.roster.View().LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name)
-	if served == nil {
+	if served == nil { // it has left in between
 		return noWorkerYet()
 	}
 	g.take(c, served)

@@ -69,3 +69,34 @@ func TestAnAdapterIsOfTheBaseThatIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// Closing a session took naming its model, and with another one it was looked for in that one's pool.
+func TestASessionIsClosedWithoutItsModel(t *testing.T) {
+	t.Parallel()
+	e := twoBases(t)
+	id := wire.Reference{Engine: wire.EngineHash("e-b"), Rank: 0}.Name(strings.Repeat("cd", 16))
+	gone := wire.Reference{Engine: wire.EngineHash("e-c")}.Name(strings.Repeat("cd", 16))
+	for _, tt := range []struct {
+		name, path, body, model string
+	}{
+		{"without a model", "/close_session", `{"session_id":"` + id + `"}`, ""},
+		{"with its own", "/close_session", `{"session_id":"` + id + `"}`, "base-b"},
+		{"with another one", "/close_session", `{"session_id":"` + id + `"}`, "base-a"},
+		{"with one that nobody serves", "/close_session", `{"session_id":"` + id + `"}`, "nope"},
+		{"a request of it", "/generate", `{"text":"x","session_params":{"id":"` + id + `"}}`, ""},
+	} {
+		if got := e.post(tt.path, tt.body, "X-Radixbus-Model", tt.model); got.status != 429 {
+			t.Errorf("%s: %d %s", tt.name, got.status, got.body)
+			continue
+		}
+		if r := e.asked(); r.Pool != "base-b" || r.Model != "base-b" || r.Engine != "e-b" || r.RankPlus1 != 1 {
+			t.Errorf("%s: asked for pool %s, model %s, engine %s", tt.name, r.Pool, r.Model, r.Engine)
+		}
+	}
+	if got := e.post("/close_session", `{"session_id":"`+gone+`"}`); got.status != 404 || failureIn(t, got.body).Code != "not_found" {
+		t.Errorf("of an engine that left: %d %s", got.status, got.body)
+	}
+	if got := e.post("/close_session", `{"session_id":"mine"}`); got.status != 400 || *failureIn(t, got.body).Param != "model" {
+		t.Errorf("under a name of its client's: %d %s", got.status, got.body)
+	}
+}
