@@ -179,20 +179,23 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	return g.constrain(r, c)
 }
 
-// served finds the model of a request that names one, or none. What is said to the holder of a session needs no model: the
-// session's id says whose it is.
+// served finds the model of a request that names one, or none. What goes on in a session that was opened here, and says no
+// model, is of the model that its engine has; so is the session's end, whatever it says. One that is only opened is not there yet.
 func (g *Gateway) served(ctx context.Context, c *call, model string) (*roster.Served, error) {
-	id := c.req.SessionID
+	id, kept := c.req.SessionID, c.route.Kind == surface.Kept
 	at, ok := wire.ParseReference(id)
-	if !ok || model != "" && c.route.Kind != surface.Kept {
+	if !ok || !kept && (model != "" || c.route.Path == surface.OpenSession) {
 		return g.meant(ctx, model)
 	}
 	g.settle(ctx)
 	view := g.roster.View()
-	if keeper := keeperOf(view, at); keeper != nil {
+	switch keeper := keeperOf(view, at); {
+	case keeper != nil:
 		return view.LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name), nil
+	case kept:
+		return nil, gone("session_id", "The engine that held the session %.100q is gone.", id)
 	}
-	return nil, gone("session_id", "The engine that held the session %.100q is gone.", id)
+	return g.meant(ctx, model)
 }
 
 // sglang is the kind of engine that has routes of its own.

@@ -96,6 +96,9 @@ func TestASessionIsClosedWithoutItsModel(t *testing.T) {
 	if got := e.post("/close_session", `{"session_id":"`+gone+`"}`); got.status != 404 || failureIn(t, got.body).Code != "not_found" {
 		t.Errorf("of an engine that left: %d %s", got.status, got.body)
 	}
+	if got := e.post("/open_session", `{"capacity_of_str_len":10,"session_id":"`+id+`"}`, "X-Radixbus-Model", "base-a"); got.status != 429 || e.asked().Pool != "base-a" {
+		t.Errorf("the opening of one of that name: %d %s, asked for pool %s", got.status, got.body, e.asked().Pool)
+	}
 	if got := e.post("/close_session", `{"session_id":"mine"}`); got.status != 400 || *failureIn(t, got.body).Param != "model" {
 		t.Errorf("under a name of its client's: %d %s", got.status, got.body)
 	}
