@@ -37,11 +37,13 @@ const abortBody = 1 << 20
 // abortRequest ends requests of the same caller, on whichever gateway they are: by the id of the request or of the answer, by
 // x-request-id, or by the client's own rid. A name means what has exactly that name.
 func (g *Gateway) abortRequest(w http.ResponseWriter, r *http.Request, _ who) {
-	doc, err := io.ReadAll(http.MaxBytesReader(w, r.Body, abortBody))
+	from := &sender{body: http.MaxBytesReader(w, r.Body, abortBody), rc: http.NewResponseController(w), stall: g.cfg.BodyStall, end: time.Now().Add(2 * g.cfg.BodyStall)}
+	doc, err := io.ReadAll(from)
 	if err != nil {
-		tooLarge(abortBody).write(w, r.URL.Path)
+		from.broke(w, err).write(w, r.URL.Path)
 		return
 	}
+	from.rc.SetReadDeadline(time.Time{}) //nolint:errcheck // from here on, reading only tells whether the client is there
 	var ask struct {
 		Rid json.RawMessage `json:"rid"`
 		All bool            `json:"abort_all"`

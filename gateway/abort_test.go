@@ -192,6 +192,31 @@ func TestAbortWhileAWorkerIsLookedFor(t *testing.T) {
 	}
 }
 
+// A request that was still being sent was not found, and ran.
+func TestAbortWhileTheBodyIsSent(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	e.workers[0].Answer(func(j *testkit.Job) { j.Reply(200, `{}`) })
+	body := chat(false)
+	for _, tt := range []struct{ name, sent, abort string }{
+		{"by its x-request-id", body[:10], `{"rid":"mine"}`},
+		{"before the first byte", "", `{"rid":"mine"}`},
+		{"with all others", body[:10], `{"abort_all":true}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := e.dial("%s%s", head(len(body), "X-Request-Id: mine\r\n"), tt.sent)
+			testkit.Eventually(t, "it is found", func() bool { return aborted(t, e.post("/abort_request", tt.abort)) == 1 })
+			got := readAnswer(t, conn)
+			if f := failureIn(t, got.body); got.status != 499 || f.Code != "aborted" || got.header.Get("Connection") != "close" {
+				t.Errorf("%d %v %s", got.status, got.header, got.body)
+			}
+		})
+	}
+	if n := len(e.workers[0].Jobs()); n != 0 {
+		t.Errorf("%d dispatches", n)
+	}
+}
+
 func TestAbortTakesNoNonsense(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, 1, nil)

@@ -60,6 +60,9 @@ func (g *Gateway) constrain(r *http.Request, c *call) error {
 	if keeper == nil {
 		return gone("session_params.id", "The engine that held the session %.100q is gone.", q.SessionID)
 	}
+	if keeper.Info.Pool != a.Pool {
+		return badRequest("session_params.id", "The session %.100q is of another model: %s.", q.SessionID, keeper.Info.Pool)
+	}
 	a.Engine, a.RankPlus1, a.Session = keeper.Info.Engine, uint32(at.Rank)+1, ""
 	return nil
 }

@@ -16,3 +16,10 @@ func (g *Gateway) Streams() (n int) {
 
 // InFlight is the number of bytes taken from the budget of bodies.
 func (g *Gateway) InFlight() int64 { return g.inFlight.Load() }
+
+// Calls counts the requests that can be aborted, and Names the names by which they are known.
+func (g *Gateway) Calls() (calls, names int) {
+	g.live.mu.Lock()
+	defer g.live.mu.Unlock()
+	return len(g.live.calls), len(g.live.named)
+}

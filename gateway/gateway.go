@@ -92,6 +92,9 @@ type Config struct {
 	SilenceTimeout time.Duration
 	// BusPatience is how long a request waits for a bus that is away, before and in the middle of its answer. Default 15s.
 	BusPatience time.Duration
+	// BodyStall is how long a client may send no byte of a body that it has announced. Default 30s: longer than networks take
+	// to send a lost packet again for the fourth time, and than a phone changes its cell.
+	BodyStall time.Duration
 	// ClientStall is how long a client may take no byte of a waiting answer. Default 2 minutes.
 	ClientStall time.Duration
 	// DrainTimeout bounds how long Run waits for answers under way once it was asked to stop. Default 30s.
@@ -112,6 +115,7 @@ func (c Config) withDefaults() Config {
 	c.AcceptTimeout = cmp.Or(c.AcceptTimeout, 3*time.Second)
 	c.SilenceTimeout = cmp.Or(c.SilenceTimeout, 5*time.Second)
 	c.BusPatience = cmp.Or(c.BusPatience, 15*time.Second)
+	c.BodyStall = cmp.Or(c.BodyStall, 30*time.Second)
 	c.ClientStall = cmp.Or(c.ClientStall, 2*time.Minute)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 30*time.Second)
 	if c.Registry == nil {
@@ -157,7 +161,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.MaxAttempts < 1 || cfg.MaxAttempts > wire.MaxHistory {
 		errs = append(errs, fmt.Errorf("gateway: %d attempts, want 1 to %d", cfg.MaxAttempts, wire.MaxHistory))
 	}
-	if min(cfg.RequestTimeout, cfg.AcceptTimeout, cfg.SilenceTimeout, cfg.BusPatience, cfg.ClientStall, cfg.DrainTimeout) < 0 {
+	if min(cfg.RequestTimeout, cfg.AcceptTimeout, cfg.SilenceTimeout, cfg.BusPatience, cfg.BodyStall, cfg.ClientStall, cfg.DrainTimeout) < 0 {
 		errs = append(errs, errors.New("gateway: negative timeout"))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -293,16 +292,9 @@ func TestABodyOfExactlyTheBoundFits(t *testing.T) {
 func TestABodyThatTricklesInIsOverAtTheDeadline(t *testing.T) {
 	t.Parallel()
 	e := newEdge(t, 1, nil)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(e.gw.URL(), "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nX-Radixbus-Deadline-Ms: 150\r\nContent-Length: 100000\r\n\r\n{\"model\":", chatPath)
-	conn.SetReadDeadline(time.Now().Add(testkit.Patience)) //nolint:errcheck // the read fails
-	got, err := io.ReadAll(conn)
-	if !strings.HasPrefix(string(got), "HTTP/1.1 504 ") || !strings.Contains(string(got), `"deadline_exceeded"`) {
-		t.Errorf("got %q (%v), want 504", got, err)
+	conn := e.dial("%s{\"model\":", head(100_000, "X-Radixbus-Deadline-Ms: 150\r\n"))
+	if got := readAnswer(t, conn); got.status != 504 || failureIn(t, got.body).Code != "deadline_exceeded" {
+		t.Errorf("got %d %s, want 504", got.status, got.body)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -68,14 +67,9 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 		c.path = c.route.Called()
 		return release, g.describeEmpty(ctx, r, c)
 	}
-	if end, ok := ctx.Deadline(); ok { // a body may not trickle in for longer than the request has
-		a.rc.SetReadDeadline(end) //nolint:errcheck // a connection without deadlines has none to miss
-	}
-	if c.body, release, err = g.readBody(a.w, r); err != nil {
-		a.rc.SetReadDeadline(time.Now().Add(lingering)) //nolint:errcheck // see above
+	if c.body, release, err = g.readBody(ctx, a, r); err != nil {
 		return release, err
 	}
-	a.rc.SetReadDeadline(time.Time{}) //nolint:errcheck // from here on, reading only tells whether the client is there
 	g.metrics.bodyBytes.Add(float64(len(c.body)))
 	if c.route.Opaque {
 		return release, g.describeOpaque(ctx, r, c)
@@ -87,55 +81,6 @@ func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release
 		return release, err
 	}
 	return release, g.describe(ctx, r, c)
-}
-
-// lingering is how long the rest of a body that is not wanted is read, by the HTTP server, in front of the answer: a client
-// in the middle of sending would not see an answer on a connection that is closed on it.
-const lingering = 500 * time.Millisecond
-
-// readBody reads the whole body within the bounds of one request and of all of them. What it takes from the budget is
-// the room that it makes: what a client announces is believed up to 1 MiB; beyond, room is made as bytes come.
-func (g *Gateway) readBody(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
-	var taken int64
-	release = func() { g.inFlight.Add(-taken) }
-	if r.ContentLength > g.cfg.MaxBody {
-		return nil, release, tooLarge(g.cfg.MaxBody)
-	}
-	first, most := int64(16<<10), g.cfg.MaxBody
-	if r.ContentLength >= 0 {
-		first, most = 1<<20, r.ContentLength
-	}
-	limited := http.MaxBytesReader(w, r.Body, g.cfg.MaxBody)
-	for next := make([]byte, 1); ; {
-		into := next // full: is there another byte?
-		if len(body) < cap(body) {
-			into = body[len(body):cap(body)]
-		}
-		n, err := limited.Read(into)
-		if n > 0 && len(body) == cap(body) {
-			room := max(min(most, max(first, 2*int64(cap(body)))), int64(len(body)+1))
-			if g.inFlight.Add(room-taken) > g.cfg.MaxInFlight {
-				g.inFlight.Add(taken - room)
-				return nil, release, overBudget()
-			}
-			taken = room
-			body = append(append(make([]byte, 0, room), body...), next[0])
-		} else {
-			body = body[:len(body)+n]
-		}
-		switch {
-		case err == nil:
-		case err == io.EOF:
-			return body, release, nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			return nil, release, failureOf(wire.CodeDeadline, "The request's body did not arrive in time.", 0)
-		default:
-			if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-				return nil, release, tooLarge(g.cfg.MaxBody)
-			}
-			return nil, release, badRequest("", "The request body could not be read: %v.", err)
-		}
-	}
 }
 
 func (c *call) readHeaders(r *http.Request) error {
@@ -194,11 +139,11 @@ func (g *Gateway) deadline(r *http.Request) (time.Duration, error) {
 // describe fills in what a scheduler must know: pool, digests, needs.
 func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error {
 	q, a := c.req, &c.assign
-	served, err := g.meant(ctx, cmp.Or(q.Model, r.Header.Get(headerModel)))
+	served, err := g.served(ctx, c, cmp.Or(q.Model, r.Header.Get(headerModel)))
 	if err != nil {
 		return err
 	}
-	if adapter := g.roster.View().Lookup(q.LoRA); q.LoRA != "" && adapter != nil && adapter.Model.Kind == wire.LoRAModel && adapter.Pool == served.Pool {
+	if adapter := adapterOf(g.roster.View(), served.Pool, q.LoRA); adapter != nil {
 		served = adapter // named in a field of its own
 	}
 	if err := g.able(c.route, served); err != nil {
@@ -211,7 +156,7 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	if a.Session == "" {
 		a.Session = clip(q.Session, wire.MaxName)
 	}
-	c.live.rids = q.Rids
+	g.live.name(c, q.Rids...)
 	a.MaxTokens = uint32(min(max(q.MaxTokens, 0), 1<<31))
 	a.N = uint32(min(max(q.N, 1), 1<<16))
 	a.InputTokens = uint32(min(q.InputTokens, 1<<31))
@@ -232,6 +177,25 @@ func (g *Gateway) describe(ctx context.Context, r *http.Request, c *call) error 
 	}
 	a.Fingerprint = g.key.Hash(c.body)
 	return g.constrain(r, c)
+}
+
+// served finds the model of a request that names one, or none. What goes on in a session that was opened here, and says no
+// model, is of the model that its engine has; so is the session's end, whatever it says. One that is only opened is not there yet.
+func (g *Gateway) served(ctx context.Context, c *call, model string) (*roster.Served, error) {
+	id, kept := c.req.SessionID, c.route.Kind == surface.Kept
+	at, ok := wire.ParseReference(id)
+	if !ok || !kept && (model != "" || c.route.Path == surface.OpenSession) {
+		return g.meant(ctx, model)
+	}
+	g.settle(ctx)
+	view := g.roster.View()
+	switch keeper := keeperOf(view, at); {
+	case keeper != nil:
+		return view.LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name), nil
+	case kept:
+		return nil, gone("session_id", "The engine that held the session %.100q is gone.", id)
+	}
+	return g.meant(ctx, model)
 }
 
 // sglang is the kind of engine that has routes of its own.
@@ -310,12 +274,12 @@ func (g *Gateway) describeEmpty(ctx context.Context, r *http.Request, c *call) e
 	if err != nil {
 		return err
 	}
-	served := g.roster.View().Lookup(keeper.Info.Models[0].Name)
-	if served == nil {
+	served := g.roster.View().LookupIn(keeper.Info.Pool, keeper.Info.Models[0].Name)
+	if served == nil { // it has left in between
 		return noWorkerYet()
 	}
 	g.take(c, served)
-	c.assign.Model, c.assign.Pool, c.assign.Engine = keeper.Info.Models[0].Name, keeper.Info.Pool, keeper.Info.Engine
+	c.assign.Engine = keeper.Info.Engine
 	return nil
 }
 

@@ -62,6 +62,7 @@ func newEdgeOn(t testing.TB, hub *testkit.Hub, n int, change func(*gateway.Confi
 	t.Cleanup(func() {
 		testkit.Eventually(t, "all streams are closed", func() bool { return e.gw.Streams() == 0 })
 		testkit.Eventually(t, "all bytes are given back", func() bool { return e.gw.InFlight() == 0 })
+		testkit.Eventually(t, "no request is known", func() bool { calls, names := e.gw.Calls(); return calls+names == 0 })
 	})
 	e.stop = testkit.Start(t, e.gw.Run)
 	t.Cleanup(transport.CloseIdleConnections)

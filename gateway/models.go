@@ -74,11 +74,18 @@ func find(view *roster.View, name string) *roster.Served {
 	if at < 0 {
 		return nil
 	}
-	base, adapter := view.Lookup(name[:at]), view.Lookup(name[at+1:])
-	if base == nil || adapter == nil || adapter.Model.Kind != wire.LoRAModel || adapter.Pool != base.Pool {
-		return nil
+	if base := view.Lookup(name[:at]); base != nil {
+		return adapterOf(view, base.Pool, name[at+1:])
 	}
-	return adapter
+	return nil
+}
+
+// adapterOf finds an adapter of a pool, whatever else has its name elsewhere; nil when the pool has none.
+func adapterOf(view *roster.View, pool, name string) *roster.Served {
+	if s := view.LookupIn(pool, name); s != nil && s.Model.Kind == wire.LoRAModel {
+		return s
+	}
+	return nil
 }
 
 // meant finds the model that a request means: by its name, or the only one there is.

@@ -56,6 +56,7 @@ func (g *Gateway) routes() http.Handler {
 	}
 	mux.HandleFunc("/", unknownRoute)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		linger(w, r)
 		if !strings.HasPrefix(r.URL.Path, "/") || r.RequestURI == "*" { // a mux answers these without a word
 			unknownRoute(w, r)
 			return
@@ -68,6 +69,13 @@ func (g *Gateway) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// linger bounds what the HTTP server reads by itself of a body that no handler wants.
+func linger(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 { // without a body, reading tells whether the client is there
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingering)) //nolint:errcheck // a connection without deadlines has none to miss
+	}
 }
 
 // absent are routes of OpenAI's, Anthropic's and SGLang's surfaces that are known and not here, by where they begin.

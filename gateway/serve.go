@@ -20,6 +20,9 @@ var errDeadline = errors.New("the request's time is over")
 // serve answers one request that an engine has to do with.
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *surface.Route) {
 	c := &call{who: who, route: route, method: r.Method, path: route.Called(), arrived: time.Now()}
+	if c.method == http.MethodHead { // engines know no such method; the HTTP server leaves the answer's body out
+		c.method = http.MethodGet
+	}
 	c.live.caller = g.callerOf(r)
 	g.metrics.inFlight.Inc()
 	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w)}
@@ -36,14 +39,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *
 	}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), limit, errDeadline)
 	defer cancel()
+	g.live.add(c) // before its body has come: it can be aborted by then
+	defer g.live.remove(c)
 	release, err := g.read(ctx, a, r)
 	defer release()
 	if err != nil {
 		a.fail(asFailure(err))
 		return
 	}
-	g.live.add(c)
-	defer g.live.remove(c)
 	g.answer(ctx, a)
 }
 
@@ -136,10 +139,11 @@ func (g *Gateway) place(ctx context.Context, c *call) (*wire.Placement, error) {
 	defer func() { g.metrics.assign.Observe(time.Since(asked).Seconds()) }()
 	ctx, abort := context.WithCancelCause(ctx)
 	defer abort(nil)
-	if c.live.placing(c.assign.Attempt, abort) {
+	g.live.attempt(c, c.assign.Attempt)
+	if c.live.waiting(abort) {
 		return nil, errAborted
 	}
-	defer func() { c.live.placing(c.assign.Attempt, nil) }()
+	defer c.live.waiting(nil)
 	began := asked
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		if waited, err := g.awaitBus(ctx); err != nil {

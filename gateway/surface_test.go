@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"mime/multipart"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -103,6 +104,30 @@ func TestEveryRouteReachesItsWorker(t *testing.T) {
 					t.Errorf("assigned as %+v", a)
 				}
 			})
+		}
+	}
+}
+
+// HEAD was passed on to engines, which have no such method, and the client got 502.
+func TestHeadIsAskedForAsGet(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	const doc = `{"id":"resp_1234"}`
+	for _, tt := range []struct {
+		path   string
+		status int
+	}{{"/v1/responses/resp_1234", 200}, {"/health_generate", 200}, {"/v1/responses/resp_1234", 404}, {"/health_generate", 503}} {
+		e.workers[0].Answer(func(j *testkit.Job) { j.Reply(tt.status, doc) })
+		got := e.do(e.request("HEAD", tt.path, ""))
+		if got.status != tt.status || got.body != "" {
+			t.Errorf("HEAD %s = %d %q, want %d", tt.path, got.status, got.body, tt.status)
+		}
+		if n := got.header.Get("Content-Length"); got.status == 200 && n != strconv.Itoa(len(doc)) {
+			t.Errorf("HEAD %s: length %q, want that of the document", tt.path, n)
+		}
+		jobs := e.workers[0].Jobs()
+		if j := jobs[len(jobs)-1]; j.Method != "GET" || j.Path != tt.path {
+			t.Errorf("HEAD %s: the engine is asked %s %s", tt.path, j.Method, j.Path)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type Worker struct {
 	State wire.State
 }
 
-// A Change tells what became of a worker. One with a newer Instance than before has replaced its earlier life.
+// A Change tells what became of a worker. One with another Instance than before has replaced its earlier life.
 type Change struct {
 	Worker *Worker // as it is now; as it was, when Gone
 	Gone   bool
@@ -42,6 +42,7 @@ type entry struct {
 	instance wire.Instance
 	hash     uint64
 	state    wire.State
+	quiet    bool // not heard for too long, or known not to listen, since its last beat
 	heard    time.Time
 	asked    time.Time
 	due      time.Duration // beats come within this
@@ -79,13 +80,17 @@ func (r *Roster) Up(now time.Time, up wire.Up) (ask bool, changes []Change) {
 		}
 		e = &entry{instance: up.Instance}
 		r.workers[up.Worker] = e
-	case up.Instance < e.instance:
+	case up.Instance < e.instance && !e.quiet:
 		return false, nil // an earlier life's last words
-	case up.Instance > e.instance:
+	case up.Instance != e.instance:
+		// A smaller one is a later life all the same, on a host whose clock is behind: nobody else has said anything for a
+		// while. If it was an earlier life's late word after all, the known life takes over again with its next beat, being the
+		// greater, and until then it was silent anyway. If a late word of a dead life puts the greater number back, that one
+		// is quiet after the stale time. Of two lives that are both heard, the greater one stays.
 		*e = entry{instance: up.Instance, worker: e.worker}
 		changes = e.hush(changes) // not gone: its model has a worker, and requests wait for that
 	}
-	e.heard, e.state = now, up.State
+	e.heard, e.state, e.quiet = now, up.State, false
 	e.due = min(time.Duration(up.BeatMillis)*time.Millisecond, maxBeat)
 	if e.current() && e.hash == up.InfoHash {
 		if e.worker.State != up.State {
@@ -146,6 +151,7 @@ func (r *Roster) Absent(worker string, n wire.Instance) []Change {
 	if e == nil || e.instance != n {
 		return nil
 	}
+	e.quiet = true
 	return e.hush(nil)
 }
 
@@ -168,6 +174,7 @@ func (r *Roster) Expire(now time.Time) (changes []Change) {
 			delete(r.workers, name)
 			changes = append(changes, Change{Worker: e.worker, Gone: true, Code: wire.CodeWorkerGone})
 		default:
+			e.quiet = true
 			changes = e.hush(changes)
 		}
 	}
@@ -177,8 +184,7 @@ func (r *Roster) Expire(now time.Time) (changes []Change) {
 
 // View makes an immutable picture of the workers that are known.
 func (r *Roster) View() *View {
-	type key struct{ model, pool string }
-	v, served := &View{models: make(map[string]*Served)}, make(map[key]*Served)
+	v := &View{models: make(map[string]*Served), in: make(map[place]*Served)}
 	for _, e := range r.workers {
 		if e.worker != nil {
 			v.Workers = append(v.Workers, e.worker)
@@ -190,11 +196,11 @@ func (r *Roster) View() *View {
 			v.Ready++
 		}
 		for _, m := range w.Info.Models {
-			k := key{m.Name, w.Info.Pool}
-			s := served[k]
+			at := place{m.Name, w.Info.Pool}
+			s := v.in[at]
 			if s == nil {
 				s = &Served{Model: m, Pool: w.Info.Pool, Info: w.Info}
-				served[k] = s
+				v.in[at] = s
 			}
 			if w.State == wire.Ready && s.Ready == 0 {
 				s.Info = w.Info
@@ -205,7 +211,7 @@ func (r *Roster) View() *View {
 			}
 		}
 	}
-	for _, s := range served {
+	for _, s := range v.in {
 		if s.before(v.models[s.Model.Name]) {
 			v.models[s.Model.Name] = s
 		}
@@ -214,10 +220,17 @@ func (r *Roster) View() *View {
 	return v
 }
 
-// before tells which of two pools that serve one name gets its requests: the one with more ready workers, then with
-// more live ones, then the first by name.
+// before tells which of two pools that serve one name gets its requests: the one whose base model has it, since an alias or an
+// adapter of the same name is another model; then the one with more ready workers, then with more live ones, then the first by
+// name.
 func (s *Served) before(t *Served) bool {
-	return t == nil || cmp.Or(cmp.Compare(t.Ready, s.Ready), cmp.Compare(t.Workers, s.Workers), strings.Compare(s.Pool, t.Pool)) < 0
+	if t == nil {
+		return true
+	}
+	if base := s.Model.Kind == wire.BaseModel; base != (t.Model.Kind == wire.BaseModel) {
+		return base
+	}
+	return cmp.Or(cmp.Compare(t.Ready, s.Ready), cmp.Compare(t.Workers, s.Workers), strings.Compare(s.Pool, t.Pool)) < 0
 }
 
 // A View is what was known at one moment. It is immutable.
@@ -226,7 +239,11 @@ type View struct {
 	Models  []*Served // by name
 	Ready   int       // workers that take requests
 	models  map[string]*Served
+	in      map[place]*Served
 }
+
+// A place is a model name in one pool.
+type place struct{ model, pool string }
 
 // Served is a model name and the pool behind it.
 type Served struct {
@@ -239,6 +256,9 @@ type Served struct {
 
 // Lookup finds who serves a model name; nil when nobody does.
 func (v *View) Lookup(model string) *Served { return v.models[model] }
+
+// LookupIn finds a model of one pool; nil when the pool has none of that name.
+func (v *View) LookupIn(pool, model string) *Served { return v.in[place{model, pool}] }
 
 // Names lists the model names there are, at most limit of them.
 func (v *View) Names(limit int) []string {

@@ -349,3 +349,120 @@ func TestAbsentWorkerIsSilentUntilItsNextBeat(t *testing.T) {
 		t.Errorf("its beat: %v", changes)
 	}
 }
+
+// A worker that was started again on a host whose clock is behind was taken for an earlier life's last words, and got nothing
+// until its earlier life was forgotten, two minutes later.
+func TestANewLifeOnAHostWhoseClockIsBehind(t *testing.T) {
+	const every = 750 * time.Millisecond
+	begin := func() *roster.Roster {
+		r := roster.New(stale, forget, 10)
+		join(t, r, start, info("w0", "m", 100), wire.Ready)
+		return r
+	}
+	shown := func(r *roster.Roster) (wire.Instance, wire.State) {
+		w := r.View().Workers[0]
+		return w.Info.Instance, w.State
+	}
+	t.Run("it is taken once the earlier one is silent", func(t *testing.T) {
+		r, now := begin(), start
+		for range 100 {
+			now = now.Add(every)
+			if ask, _ := r.Up(now, beat("w0", 99, 2, wire.Ready)); ask {
+				r.Info(info("w0", "m", 99), 2)
+			}
+			r.Expire(now)
+			if n, s := shown(r); n == 99 && s == wire.Ready {
+				break
+			}
+		}
+		if took := now.Sub(start); took > stale+2*every {
+			t.Errorf("ready after %v", took)
+		}
+	})
+	t.Run("at once when nobody listens for the earlier one", func(t *testing.T) {
+		r := begin()
+		r.Absent("w0", 100)
+		if ask, _ := r.Up(start.Add(every), beat("w0", 99, 2, wire.Ready)); !ask {
+			t.Fatal("it is not asked what it is")
+		}
+		r.Info(info("w0", "m", 99), 2)
+		if n, s := shown(r); n != 99 || s != wire.Ready {
+			t.Errorf("%d is shown as %v", n, s)
+		}
+	})
+	t.Run("not while the earlier one is heard", func(t *testing.T) {
+		r, now := begin(), start
+		for range 100 {
+			now = now.Add(every)
+			r.Expire(now)
+			r.Up(now, beat("w0", 100, 1, wire.Ready))
+			if ask, changes := r.Up(now, beat("w0", 99, 2, wire.Ready)); ask || changes != nil {
+				t.Fatalf("%v, %v", ask, changes)
+			}
+		}
+	})
+	t.Run("a late word of a dead life costs the stale time", func(t *testing.T) {
+		r, now := begin(), start
+		r.Absent("w0", 100)
+		r.Up(now, beat("w0", 99, 2, wire.Ready))
+		r.Info(info("w0", "m", 99), 2)
+		now = now.Add(every)
+		r.Up(now, beat("w0", 100, 1, wire.Ready)) // nobody answers for it
+		late := now
+		for range 100 {
+			now = now.Add(every)
+			if ask, _ := r.Up(now, beat("w0", 99, 2, wire.Ready)); ask {
+				r.Info(info("w0", "m", 99), 2)
+			}
+			r.Expire(now)
+			if n, s := shown(r); n == 99 && s == wire.Ready {
+				break
+			}
+		}
+		if took := now.Sub(late); took > stale+2*every {
+			t.Errorf("ready again after %v", took)
+		}
+	})
+	t.Run("an earlier life's late word does not outlast the next beat", func(t *testing.T) {
+		r := begin()
+		r.Expire(start.Add(stale + 1))
+		r.Up(start.Add(stale+2), beat("w0", 99, 2, wire.Ready))
+		if n, s := shown(r); n != 100 || s != wire.Silent {
+			t.Errorf("%d is shown as %v while the known one is silent", n, s)
+		}
+		if ask, _ := r.Up(start.Add(stale+3), beat("w0", 100, 1, wire.Ready)); !ask {
+			t.Fatal("it is not asked what it is")
+		}
+		if changes := r.Info(info("w0", "m", 100), 1); len(changes) != 1 || changes[0].Gone || changes[0].Worker.State != wire.Ready {
+			t.Errorf("it is back: %v", changes)
+		}
+	})
+}
+
+// Two workers with an alias, or an adapter, called as another pool's base model took its requests away.
+func TestABaseModelKeepsItsName(t *testing.T) {
+	for _, kind := range []wire.ModelKind{wire.AliasModel, wire.LoRAModel} {
+		r := roster.New(stale, forget, 10)
+		big := info("b", "big", 1)
+		join(t, r, start, big, wire.Silent)
+		for _, name := range []string{"s0", "s1"} {
+			small := info(name, "small", 1)
+			small.Models = append(small.Models, wire.Model{Name: "big", Kind: kind, Root: "small"})
+			join(t, r, start, small, wire.Ready)
+		}
+		v := r.View()
+		if got := v.Lookup("big"); got.Pool != "big" {
+			t.Errorf("big, %v elsewhere, is served by pool %s", kind, got.Pool)
+		}
+		if got := v.LookupIn("small", "big"); got == nil || got.Model.Kind != kind || got.Workers != 2 {
+			t.Errorf("in the other pool: %+v", got)
+		}
+		if got := v.LookupIn("big", "small"); got != nil {
+			t.Errorf("small in pool big: %+v", got)
+		}
+		r.Down(wire.Gone{Worker: "b", Instance: 1})
+		if got := r.View().Lookup("big"); got == nil || got.Pool != "small" {
+			t.Errorf("once the base model is gone: %+v", got)
+		}
+	}
+}

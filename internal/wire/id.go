@@ -28,8 +28,8 @@ func ParseRequestID(s string) (RequestID, error) {
 	return RequestID(u), nil
 }
 
-// An Instance is one life of a worker. A later life has a greater number: 48 bits of milliseconds since 1970, 12 bits
-// of their fractions, 4 random bits.
+// An Instance is one life of a worker. A later life has a greater number, unless its host's clock is behind: 48 bits of milliseconds
+// since 1970, 12 bits of their fractions, 4 random bits.
 type Instance uint64
 
 // NewInstance mints an instance greater than all that this process has minted, and, clocks agreeing, than all minted

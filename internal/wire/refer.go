@@ -34,7 +34,18 @@ func (r Reference) Name(rid string) string {
 	var b [10]byte
 	binary.BigEndian.PutUint64(b[:], r.Engine)
 	binary.BigEndian.PutUint16(b[8:], r.Rank)
-	return referMark + hex.EncodeToString(b[:]) + rid[:referUnique]
+	return referMark + hex.EncodeToString(b[:]) + UniqueOf(rid)
+}
+
+// UniqueOf is what names of Name and Response have of a rid.
+func UniqueOf(rid string) string { return rid[:referUnique] }
+
+// UniqueIn finds it again in such a name.
+func UniqueIn(name string) (unique string, ok bool) {
+	if _, ok = ParseReference(name); !ok {
+		return "", false
+	}
+	return name[len(name)-referUnique:], true
 }
 
 // Response makes the id of a response that is kept there.

@@ -14,6 +14,9 @@ func TestReferences(t *testing.T) {
 			if got, ok := wire.ParseReference(name); got != want || !ok {
 				t.Errorf("%s says %+v, %t, want %+v", name, got, ok, want)
 			}
+			if unique, ok := wire.UniqueIn(name); !ok || unique != wire.UniqueOf(rid) {
+				t.Errorf("of %s, %q is the rid's, want %q", name, unique, wire.UniqueOf(rid))
+			}
 			for _, other := range []string{name[1:], name + "0", name[:len(name)-1], strings.ToUpper(name), strings.Replace(name, "rb1", "rb2", 1), name[:len(name)-1] + "g"} {
 				if _, ok := wire.ParseReference(other); ok {
 					t.Errorf("%s says something", other)
