@@ -86,7 +86,7 @@ type Config struct {
 	RequestTimeout time.Duration
 	// MaxAttempts bounds how often a request is given to a worker. Default 6.
 	MaxAttempts int
-	// AcceptTimeout is how long an adapter may take to say that it has a request. Default 3s.
+	// AcceptTimeout is how long an adapter may take to say that it has a request. Default 2.5s.
 	AcceptTimeout time.Duration
 	// SilenceTimeout is how long a worker may be silent in the middle of an answer. Default 5s.
 	SilenceTimeout time.Duration
@@ -112,7 +112,7 @@ func (c Config) withDefaults() Config {
 	c.MaxInFlight = cmp.Or(c.MaxInFlight, 2<<30)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 30*time.Minute)
 	c.MaxAttempts = cmp.Or(c.MaxAttempts, 6)
-	c.AcceptTimeout = cmp.Or(c.AcceptTimeout, 3*time.Second)
+	c.AcceptTimeout = cmp.Or(c.AcceptTimeout, 2500*time.Millisecond)
 	c.SilenceTimeout = cmp.Or(c.SilenceTimeout, 5*time.Second)
 	c.BusPatience = cmp.Or(c.BusPatience, 15*time.Second)
 	c.BodyStall = cmp.Or(c.BodyStall, 30*time.Second)
