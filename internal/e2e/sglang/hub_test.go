@@ -1,6 +1,7 @@
 package sglang
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -189,6 +190,7 @@ func prose(seed, n int) string {
 type follower struct {
 	leave  func() // ends the request from the client's side, and waits
 	events atomic.Int64
+	doc    atomic.Pointer[[]byte] // the first event's
 	done   chan struct{}
 	reply  *testkit.Reply // once done
 }
@@ -202,7 +204,11 @@ func follow(t *testing.T, c *testkit.Client, path string, body object) *follower
 	t.Cleanup(f.leave)
 	go func() {
 		defer close(f.done)
-		f.reply = c.Ask(ctx, path, body, func(*testkit.Reply) { f.events.Add(1) })
+		f.reply = c.Ask(ctx, path, body, func(r *testkit.Reply) {
+			doc := bytes.Clone(r.Doc)
+			f.doc.CompareAndSwap(nil, &doc)
+			f.events.Add(1)
+		})
 	}()
 	if body["stream"] == true {
 		testkit.Eventually(t, "a stream begins", func() bool {

@@ -1,8 +1,11 @@
 package sglang
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,4 +79,51 @@ func leaving(t *testing.T, h *hub, e *engine, path string, body object, sequence
 		}
 	}
 	return time.Since(left)
+}
+
+// A name ends the request that has exactly that name; to SGLang itself it is a prefix.
+func TestAbortByName(t *testing.T) {
+	h := up(t, engines(t, plain))
+	e := h.engines[0]
+	id := func(f *follower) string { // of the answer, in its first event
+		var doc struct {
+			ID       string
+			Response struct{ ID string }
+		}
+		if err := json.Unmarshal(*f.doc.Load(), &doc); err != nil {
+			t.Fatal(err)
+		}
+		return cmp.Or(doc.ID, doc.Response.ID)
+	}
+	for _, tt := range []struct {
+		name, path string
+		body       object
+		by         func(*follower) string
+	}{
+		{"the client's rid", chatRoute, chat("Count.", long(3000), object{"stream": true, "rid": "job-1"}), func(*follower) string { return "job-1" }},
+		{"the id of a chat", chatRoute, chat("Count.", long(3000), object{"stream": true}), id},
+		{"the id of a response", "/v1/responses", object{"model": tiny, "input": "Count.", "max_output_tokens": 3000, "ignore_eos": true, "stream": true}, id},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			stranger := follow(t, h.Client, chatRoute, chat("A stranger counts.", long(4000), object{"stream": true, "rid": "job-10"}))
+			mine := follow(t, h.Client, tt.path, tt.body)
+			testkit.Eventually(t, "the engine computes both", func() bool { return e.running(t) == 2 })
+			name := tt.by(mine)
+			if r := h.Ask(t.Context(), "/abort_request", object{"rid": name[:len(name)-1]}); r.Status != 200 || !strings.Contains(string(r.Raw), `"aborted":0`) {
+				t.Errorf("the beginning of its name: %v", r)
+			}
+			if r := h.Ask(t.Context(), "/abort_request", object{"rid": name}); r.Status != 200 || !strings.Contains(string(r.Raw), `"aborted":1`) {
+				t.Errorf("its name %q: %v", name, r)
+			}
+			testkit.Eventually(t, "the engine computes one", func() bool { return e.running(t) == 1 })
+			if r := mine.wait(t, testkit.Patience); r.OK() || r.Err != nil {
+				t.Errorf("what was aborted ends as %v", r)
+			}
+			events := stranger.events.Load()
+			testkit.Eventually(t, "the stranger's stream goes on", func() bool { return stranger.events.Load() > events })
+			stranger.leave()
+			testkit.Eventually(t, "the engine has nothing to do", func() bool { return e.running(t) == 0 })
+		})
+	}
+	h.idle(t)
 }
