@@ -20,6 +20,9 @@ type form struct {
 	values   []span // of the field that was looked for
 }
 
+// maxFormParts bounds the parts that are looked at: a form of megabytes may be nothing but parts. Gateways look no further.
+const maxFormParts = 256
+
 // readForm looks for a field in a form. What is no form has none.
 func readForm(contentType string, body []byte, name string) form {
 	kind, params, err := mime.ParseMediaType(contentType)
@@ -29,7 +32,7 @@ func readForm(contentType string, body []byte, name string) form {
 	}
 	at, next := f.delimiter(body, 0)
 	f.first = at
-	for next >= 0 {
+	for parts := 0; next >= 0 && parts < maxFormParts; parts++ {
 		value := f.headed(body[next:], name)
 		end, after := f.delimiter(body, next-len("\r\n"))
 		if end < 0 {

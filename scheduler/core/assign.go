@@ -14,12 +14,8 @@ func (p *Pool) Assign(now time.Time, req *wire.AssignRequest) {
 	p.Forget(req.Request, req.Attempt)
 	p.learnFailures(now, req)
 	p.wake(now) // first come, first served: whatever room there is belongs to those who wait
-	if p.poisons.refuses(now, req.Fingerprint) {
-		p.refuse(req, wire.CodePoison)
-		return
-	}
-	if _, known := p.boundTo(now, req); !known {
-		p.refuse(req, wire.CodeNoSession)
+	if code := p.barred(now, req); code != wire.CodeOK {
+		p.refuse(req, code)
 		return
 	}
 	switch p.try(now, req) {
@@ -28,6 +24,17 @@ func (p *Pool) Assign(now time.Time, req *wire.AssignRequest) {
 	case none:
 		p.refuse(req, wire.CodeNoWorker)
 	}
+}
+
+// barred tells why the request is given to nobody, however much room there is.
+func (p *Pool) barred(now time.Time, req *wire.AssignRequest) wire.Code {
+	if p.poisons.refuses(now, req.Fingerprint) {
+		return wire.CodePoison
+	}
+	if _, known := p.boundTo(now, req); !known {
+		return wire.CodeNoSession
+	}
+	return wire.CodeOK
 }
 
 type tried int

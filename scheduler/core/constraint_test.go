@@ -171,7 +171,17 @@ func TestABoundSessionIsNotSpilled(t *testing.T) {
 	if r := peer.assign(of(wire.FlagBound)); where(r) != where(first) {
 		t.Errorf("by another scheduler on %q, want %s", where(r), where(first))
 	}
+	opensAgain := of(wire.FlagOpens)
+	if r := s.assign(opensAgain); r.Verdict != wire.Held { // a client's second try: the engine says that it is open
+		t.Errorf("opened again: %+v, want it where it is open, which is full", r)
+	}
+	s.p.Forget(opensAgain.Request, 1)
+	waits := of(wire.FlagBound)
+	s.assign(waits)
 	s.p.Leave(s.now, where(first), 1)
+	if r := last(s.replies(), waits); r == nil || r.Code != wire.CodeNoSession {
+		t.Errorf("held when its worker leaves: %+v, want no session", r)
+	}
 	if r := s.assign(of(wire.FlagBound)); r.Code != wire.CodeNoSession {
 		t.Errorf("without its worker: %+v, want no session", r)
 	}

@@ -41,9 +41,10 @@ func (p *Pool) judge(now time.Time, l *lease, code wire.Code) {
 	case wire.CodeEngineFault, wire.CodeEngineBroke:
 		of := life{engine: l.worker.engine()}
 		for w := range p.ranksOf(l.worker) {
-			w.failed(now)
-			of.until = max(of.until, w.info.Instance)
+			w.shade(now)
+			of.ranks = append(of.ranks, w.info.Instance)
 		}
+		l.worker.failed(now)
 		if code == wire.CodeEngineBroke {
 			p.poisons.broke(now, l.body, l.worker.info.Instance, of)
 		}

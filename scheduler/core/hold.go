@@ -77,6 +77,11 @@ func (p *Pool) wake(now time.Time) {
 	}
 	clear(p.fullFor)
 	p.held = slices.DeleteFunc(p.held, func(h *waiting) bool {
+		if code := p.barred(now, h.req); code != wire.CodeOK { // since it is held
+			p.refuse(h.req, code)
+			delete(p.asked, question{h.req.Request, h.req.Attempt})
+			return true
+		}
 		if p.fullFor[h.class] {
 			return false
 		}

@@ -25,10 +25,10 @@ type poison struct {
 	until time.Time // given to nobody before
 }
 
-// A life is one process of an engine, whichever of its ranks had the body: no instance of it is younger than this.
+// A life is one process of an engine: the instances of all its ranks, whichever of them had the body.
 type life struct {
 	engine string
-	until  wire.Instance
+	ranks  []wire.Instance
 }
 
 // poisons remembers bodies by their fingerprints. The zero value is empty.
@@ -54,7 +54,7 @@ func (p *poisons) broke(now time.Time, fingerprint uint64, instance wire.Instanc
 	if known && now.Sub(one.at) > poisonKept && now.After(one.until) {
 		one = poison{}
 	}
-	if slices.ContainsFunc(one.lives, func(l life) bool { return l.engine == of.engine && instance <= l.until }) {
+	if slices.ContainsFunc(one.lives, func(l life) bool { return l.engine == of.engine && slices.Contains(l.ranks, instance) }) {
 		return
 	}
 	const few = 4

@@ -98,6 +98,36 @@ func TestOneDeathOfAnEngineCountsOnceForABody(t *testing.T) {
 	}
 }
 
+// One that waits for room is given to nobody either, once it is known for what it is.
+func TestAHeldBodyThatBreaksEnginesIsRefused(t *testing.T) {
+	s := newStage(t, Config{})
+	s.join(3, 1)
+	body := func() *wire.AssignRequest {
+		req := s.request(prompt(7, 4))
+		req.Fingerprint = 7
+		return req
+	}
+	first, second, other := s.assign(body()), s.assign(body()), s.put(prompt(1, 4))
+	held := body()
+	if r := s.assign(held); r.Verdict != wire.Held {
+		t.Fatalf("got %+v, want it held", r)
+	}
+	s.end(first, wire.End{Code: wire.CodeEngineBroke})
+	if r := last(s.replies(), held); where(r) == "" { // on the engine that is free now
+		t.Fatalf("got %+v, want it placed: one engine may have died of something else", r)
+	}
+	again := body()
+	s.assign(again)
+	s.end(second, wire.End{Code: wire.CodeEngineBroke})
+	s.finish(other, 0)
+	if r := last(s.replies(), again); r == nil || r.Code != wire.CodePoison {
+		t.Errorf("got %+v, want it refused", r)
+	}
+	if s.p.Held() != 0 {
+		t.Errorf("%d are held", s.p.Held())
+	}
+}
+
 // A request that failed on an engine was given to another rank of it, and ended there.
 func TestRanksOfAnEngineFailTogether(t *testing.T) {
 	for _, code := range []wire.Code{wire.CodeEngineFault, wire.CodeEngineBroke, wire.CodeEngineDown, wire.CodeWorkerGone} {
@@ -168,8 +198,8 @@ func TestBrokenEnginesAreCountedOnceHoweverTheyAreHeardOf(t *testing.T) {
 func TestBodiesRememberedAreBounded(t *testing.T) {
 	var p poisons
 	for i := range uint64(3 * maxPoisons) {
-		p.broke(epoch, i+1, 1, life{"e0", 1})
-		p.broke(epoch, i+1, 1, life{"e1", 1})
+		p.broke(epoch, i+1, 1, life{"e0", []wire.Instance{1}})
+		p.broke(epoch, i+1, 1, life{"e1", []wire.Instance{1}})
 		if i%5 == 0 {
 			p.answered(i + 1)
 		}
@@ -177,7 +207,7 @@ func TestBodiesRememberedAreBounded(t *testing.T) {
 	if len(p.of) > maxPoisons || len(p.order) > maxPoisons || !p.refuses(epoch, 3*maxPoisons-1) {
 		t.Errorf("%d bodies, %d places", len(p.of), len(p.order))
 	}
-	p.broke(epoch.Add(24*time.Hour), 3*maxPoisons, 1, life{"e0", 1}) // long after
+	p.broke(epoch.Add(24*time.Hour), 3*maxPoisons, 1, life{"e0", []wire.Instance{1}}) // long after
 	if one := p.of[3*maxPoisons]; one.broke != 1 {
 		t.Errorf("an old suspicion still counts: %+v", one)
 	}

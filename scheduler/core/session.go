@@ -17,13 +17,16 @@ func (p *Pool) follow(now time.Time, tenant, session string, flags wire.Flags, w
 }
 
 // boundTo is the only worker that may run the request, because its session was opened there; "" for any. It is known to the
-// request itself, or to us; else somebody else has to be asked.
+// request itself, or to us; else somebody else has to be asked. One that is opened again goes where it is: the engine says so.
 func (p *Pool) boundTo(now time.Time, req *wire.AssignRequest) (worker string, known bool) {
-	if req.Flags&wire.FlagBound == 0 || req.Engine != "" {
+	if req.Flags&(wire.FlagBound|wire.FlagOpens) == 0 || req.Engine != "" {
 		return "", true
 	}
 	worker = p.opened.find(now, sessionKey(req.Tenant, req.Session))
-	return worker, p.workers[worker] != nil
+	if p.workers[worker] == nil {
+		return "", req.Flags&wire.FlagOpens != 0
+	}
+	return worker, true
 }
 
 // sessions remembers where the requests of a session went last. It holds two generations: when the younger one is full the

@@ -148,6 +148,13 @@ const (
 // well takes it that the engine has answered, failed that it has not.
 func (w *worker) well() { w.failures, w.troubledUntil = 0, time.Time{} }
 
+// shade passes a worker over for a moment, because another rank of its engine has failed.
+func (w *worker) shade(now time.Time) {
+	if until := now.Add(troubleLeast); w.troubledUntil.Before(until) {
+		w.troubledUntil = until
+	}
+}
+
 func (w *worker) failed(now time.Time) {
 	w.troubledUntil = now.Add(min(troubleLeast<<min(w.failures, 16), troubleMost))
 	w.failures++
