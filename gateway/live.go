@@ -73,6 +73,9 @@ func (l *lives) attempt(c *call, attempt uint32) {
 			names = append(names, callName{caller: c.live.caller, name: wire.UniqueOf(rid), unique: true})
 		}
 	}
+	if c.assign.LoRA != "" { // its adapter may have to be loaded again, and the request given a second name
+		names = append(names, callName{caller: c.live.caller, name: wire.RidOf(c.id, attempt, wire.MostRids)})
+	}
 	c.live.names = names
 	l.link(c, names[c.live.fixed:])
 }

@@ -70,15 +70,16 @@ func (g *Gateway) findSession(ctx context.Context, a *wire.AssignRequest) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookFor)
 	defer cancel()
+	newest := int64(-1) // a client may have opened it again elsewhere, when an engine had dropped it
 	g.askAll(ctx, workers, &wire.Ask{Op: wire.OpSession, ID: a.Session}, func(i int, msg *nats.Msg) bool {
 		var t wire.Told
-		if noResponders(msg) || json.Unmarshal(msg.Data, &t) != nil || !t.OK {
-			return false
+		if !noResponders(msg) && json.Unmarshal(msg.Data, &t) == nil && t.OK && t.At > newest {
+			newest = t.At
+			a.Engine, a.RankPlus1 = workers[i].Info.Engine, uint32(workers[i].Info.DPRank)+1
 		}
-		a.Engine, a.RankPlus1 = workers[i].Info.Engine, uint32(workers[i].Info.DPRank)+1
-		return true
+		return false
 	})
-	return a.Engine != ""
+	return newest >= 0
 }
 
 // askAll asks the adapters of workers, and hands on the first answer about each until there are all, one of them is enough, or

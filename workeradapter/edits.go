@@ -147,20 +147,16 @@ func given(value []byte) bool {
 	return len(value) > 0 && string(value) != "null" && string(value) != `""`
 }
 
-// mostNames bounds the names of a batch.
-const mostNames = 1 << 16
-
-// rid is the engine's name for one prompt. Engines do not forget the name of a request that they have refused, and take no second
-// one under it.
+// rid is the engine's name for one prompt.
 func (t *attempt) rid(prompt int) string {
-	return wire.RidOf(t.d.Request, t.d.Attempt, prompt+t.tries*mostNames)
+	return wire.RidOf(t.d.Request, t.d.Attempt, prompt+t.tries*wire.MostRids)
 }
 
 // mint makes the names by which the engine can be told to abort, and returns them as the body has them. The prompts of a
 // list, be it a list of one, have a name each. Of several completions of a prompt each gets a name that only the engine
 // knows: closing the connection is all that ends them.
 func (t *attempt) mint() (rid []byte, err error) {
-	names := make([]string, min(max(t.d.Prompts, 1), mostNames))
+	names := make([]string, min(max(t.d.Prompts, 1), wire.MostRids))
 	for i := range names {
 		names[i] = t.rid(i)
 	}

@@ -43,7 +43,8 @@ func (w *worker) ask(msg *nats.Msg) {
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
 		w.a.leave(ErrRemoved)
 	case wire.OpSession:
-		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: w.sessions.has(q.ID)})
+		at, open := w.sessions.opened(q.ID)
+		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: open, At: at.UnixMilli()})
 	case wire.OpLoad:
 		w.askLoad(&q, msg.Reply)
 	case wire.OpFlush, wire.OpProfileStart, wire.OpProfileStop:

@@ -3,6 +3,7 @@ package workeradapter
 import (
 	"encoding/json"
 	"sync"
+	"time"
 
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -15,14 +16,22 @@ const maxSessions = 1 << 16
 // of these the schedulers know it, and we do when they have restarted. The zero value is empty.
 type openSessions struct {
 	mu sync.Mutex
-	of map[string]struct{}
+	of map[string]time.Time // when they were opened
 }
 
-func (s *openSessions) has(name string) bool {
+// opened tells when a session was opened that is open still.
+func (s *openSessions) opened(name string) (at time.Time, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, has := s.of[name]
-	return has
+	at, ok = s.of[name]
+	return at, ok
+}
+
+// forget drops them all: the engine's process is another one.
+func (s *openSessions) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.of)
 }
 
 // note takes in that a session was opened, or closed.
@@ -40,9 +49,9 @@ func (s *openSessions) note(name string, open bool) {
 		delete(s.of, some)
 	}
 	if s.of == nil {
-		s.of = make(map[string]struct{})
+		s.of = make(map[string]time.Time)
 	}
-	s.of[name] = struct{}{}
+	s.of[name] = time.Now()
 }
 
 // noteSession looks at what the engine has done with a session.

@@ -2,7 +2,9 @@ package workeradapter_test
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
+	"time"
 
 	"github.com/radixbus/radixbus/internal/testkit"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -41,6 +43,16 @@ func TestSessionsThatClientsNamedAreKnown(t *testing.T) {
 	do("/close_session", `{"session_id":"mine"}`)
 	if has("mine") {
 		t.Error("known after it was closed")
+	}
+	do("/open_session", `{"capacity_of_str_len":10,"session_id":"mine"}`)
+	if told := s.gateway.Order("w", wire.Ask{Op: wire.OpSession, ID: "mine"}); time.Since(time.UnixMilli(told.At)) > time.Minute {
+		t.Errorf("opened at %v", time.UnixMilli(told.At))
+	}
+	s.engine.Handle("/flush_cache", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("flushed")) }) //nolint:errcheck // a difference shows
+	s.gateway.Order("w", wire.Ask{Op: wire.OpFlush, Millis: 9000})
+	s.gateway.AwaitBeat(wire.Ready, s.now)
+	if has("mine") {
+		t.Error("known in the engine's next life")
 	}
 	s.idle()
 }

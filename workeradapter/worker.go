@@ -102,6 +102,7 @@ func (w *worker) begin(info *wire.WorkerInfo) error {
 	w.life = l
 	w.a.mu.Unlock()
 	if old != nil && old.instance != l.instance {
+		w.sessions.forget()
 		old.stop()
 	}
 	return nil

@@ -61,6 +61,7 @@ type Told struct {
 	Message string          `json:"message,omitempty"` // for people
 	Claim   *Claim          `json:"claim,omitempty"`   // of OpClaim: whose the name is
 	Body    json.RawMessage `json:"body,omitempty"`
+	At      int64           `json:"at,omitempty"` // of OpSession: when it was opened, in milliseconds since 1970
 }
 
 // An Abort asks all gateways to end requests, in JSON. Each that has some of them answers with an [Aborted].

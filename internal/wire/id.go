@@ -71,6 +71,10 @@ type AttemptKey struct {
 	Instance Instance
 }
 
+// MostRids bounds the prompts of a list that have names of their own. A second try of an attempt at its engine goes on behind
+// them: engines do not forget the name of a request that they have refused.
+const MostRids = 1 << 16
+
 // RidOf is an engine's name for one prompt of an attempt: 32 hexadecimal digits. Gateway and adapter need not tell each other.
 // All have the same length, because engines abort every live request whose rid begins with the one that is named. It is
 // the first half of a SHA-256 of the three numbers.

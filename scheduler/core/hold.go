@@ -53,7 +53,7 @@ func classOf(req *wire.AssignRequest) string {
 	if also := req.Flags & (wire.FlagNative | wire.FlagLight | wire.FlagKept); also != 0 {
 		class += fmt.Sprintf("\x00%d", also)
 	}
-	if req.Flags&wire.FlagBound != 0 {
+	if req.Flags&(wire.FlagBound|wire.FlagOpens) != 0 {
 		class += "\x00bound\x00" + req.Tenant + "\x00" + req.Session
 	}
 	return class
