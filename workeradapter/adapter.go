@@ -171,6 +171,7 @@ type Adapter struct {
 	draining   bool       // Run was asked to stop
 	workers    []*worker  // by rank; none before the engine was seen
 	bodies     int64      // bytes held
+	overheard  time.Time  // when another adapter's beat made us claim our names again
 	loadAsks   []loadAsk
 	askingLoad bool            // somebody carries out loadAsks
 	held       map[string]bool // names that are ours; absent: we are still asking

@@ -102,6 +102,29 @@ func (a *Adapter) claimed(msg *nats.Msg, name string, by *wire.Claim) {
 	a.leave(&NameTakenError{Name: name, Owner: *by})
 }
 
+// overhearPause is the least time between two claims that a beat of somebody else's makes us ask for.
+const overhearPause = 5 * time.Second
+
+// overhear hears who beats under the worker's name. Beside ourselves that is an adapter that has taken the name on another part
+// of a bus that was parted: one of the two has to go.
+func (w *worker) overhear(msg *nats.Msg) {
+	up, err := wire.ParseUp(msg.Data)
+	if err != nil || up.Worker != w.name {
+		return
+	}
+	a, now := w.a, time.Now()
+	a.mu.Lock()
+	another := w.life != nil && !slices.Contains(w.lives, up.Instance) && now.Sub(a.overheard) > overhearPause
+	if another {
+		a.overheard = now
+	}
+	a.mu.Unlock()
+	if another {
+		a.cfg.Log.Warn("another adapter beats under this name", "worker", w.name)
+		a.reclaim(a.runCtx, false)
+	}
+}
+
 // reclaim makes sure that the names are still ours: after a time in which we could not be heard, another adapter may have
 // taken them. One that was away itself comes last: it holds nothing until it has heard that nobody else does. When it was the
 // bus that was away, whoever holds a name does so still, and of two the older one stays.

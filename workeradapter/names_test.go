@@ -89,6 +89,47 @@ func TestAnAdapterThatStoodStillComesLast(t *testing.T) {
 	}
 }
 
+// A cluster of NATS servers that was parted had an adapter of the name on each side, and no connection broke.
+func TestOfTwoThatServeUnderANameTheYoungerLeaves(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	conn := s.hub.Connect(t, "worker", "the other side").Control
+	asked := make(chan wire.Claim, 16)
+	if _, err := conn.Subscribe(wire.Subjects{}.Ctl("w"), func(msg *nats.Msg) {
+		var ask wire.Ask
+		if json.Unmarshal(msg.Data, &ask) != nil || ask.Claim == nil || ask.Claim.Adapter == "a-other" {
+			return
+		}
+		asked <- *ask.Claim
+		other := wire.Claim{Adapter: "a-other", Started: time.Now().Add(time.Hour).UnixMilli(), Held: true} // younger than ours
+		if doc, err := json.Marshal(wire.Told{Worker: "w", Claim: &other}); err == nil {
+			msg.Respond(doc) //nolint:errcheck // a difference shows
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	beat := func(n wire.Instance) {
+		t.Helper()
+		up := wire.Up{Stamp: wire.Stamp{Publisher: "w"}, Worker: "w", Instance: n, State: wire.Ready, BeatMillis: 750}
+		if err := conn.Publish(wire.Subjects{}.Event("local", "m", wire.EventUp, "w"), up.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat(s.now) // our own is no reason
+	select {
+	case claim := <-asked:
+		t.Fatalf("its own beat made it claim %+v", claim)
+	case <-time.After(300 * time.Millisecond):
+	}
+	beat(wire.NewInstance())
+	if claim := testkit.Receive(t, "a claim", asked); !claim.Held { // which makes a younger one leave, that hears it
+		t.Errorf("it claims %+v", claim)
+	}
+	if err := s.adapter.Ready(); err != nil {
+		t.Errorf("the older one: %v", err)
+	}
+}
+
 // Here the name of a rank is taken before the ranks are known.
 func TestANameOfARankMayBeTaken(t *testing.T) {
 	t.Parallel()

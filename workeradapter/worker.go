@@ -26,7 +26,8 @@ type worker struct {
 
 	// guarded by Adapter.mu
 	life    *life
-	paused  bool // by an operator
+	lives   []wire.Instance // the last few that it has had
+	paused  bool            // by an operator
 	running map[streamKey]*attempt
 	light   int                     // of them, those that take no slot
 	early   map[streamKey]time.Time // cancels that overtook their dispatch
@@ -66,13 +67,20 @@ func (a *Adapter) newWorker(name string, rank int) (*worker, error) {
 		w.metrics.unregister(a.cfg.Registry)
 		return nil, err
 	}
+	beats, err := a.cfg.Bus.Control.Subscribe(a.cfg.Subjects.EventsBy(wire.EventUp, name), w.overhear)
+	if err != nil {
+		ctl.Unsubscribe()   //nolint:errcheck // the connection may be gone already
+		pongs.Unsubscribe() //nolint:errcheck // as above
+		w.metrics.unregister(a.cfg.Registry)
+		return nil, fmt.Errorf("worker %s: listen for its own beats: %w", name, err)
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(a.runCtx))
 	var pings sync.WaitGroup
 	pings.Go(func() { w.out.pings(ctx) })
 	w.stop = func() {
 		cancel()
 		pings.Wait()
-		for _, sub := range []*nats.Subscription{ctl, pongs} {
+		for _, sub := range []*nats.Subscription{ctl, pongs, beats} {
 			sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
 		}
 		w.metrics.unregister(a.cfg.Registry)
@@ -100,6 +108,8 @@ func (w *worker) begin(info *wire.WorkerInfo) error {
 	}
 	w.a.mu.Lock()
 	w.life = l
+	const few = 8
+	w.lives = append(w.lives[max(0, len(w.lives)-few+1):], l.instance)
 	w.a.mu.Unlock()
 	if old != nil && old.instance != l.instance {
 		w.sessions.forget()

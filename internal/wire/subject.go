@@ -60,6 +60,11 @@ func (s Subjects) Event(region, pool, kind, publisher string) string {
 // EventsOf matches one kind of event of every region, pool and publisher.
 func (s Subjects) EventsOf(kind string) string { return s.root() + "ev.*.*." + kind + ".*" }
 
+// EventsBy matches one kind of event of one publisher, in every region and pool.
+func (s Subjects) EventsBy(kind, publisher string) string {
+	return s.root() + "ev.*.*." + kind + "." + Token(publisher)
+}
+
 // Abort is where every gateway hears that requests are to end; see [Abort].
 func (s Subjects) Abort() string { return s.root() + "abort" }
 
