@@ -176,6 +176,15 @@ func TestABoundSessionIsNotSpilled(t *testing.T) {
 		t.Errorf("opened again: %+v, want it where it is open, which is full", r)
 	}
 	s.p.Forget(opensAgain.Request, 1)
+	home := s.p.workers[where(first)]
+	s.p.Join(s.now, home.info, wire.Down)
+	anew := of(wire.FlagOpens | wire.FlagLight)
+	anew.Session = "mine too"
+	s.p.opened.set(s.now, sessionKey("", "mine too"), where(first))
+	if r := s.assign(anew); where(r) == "" || where(r) == where(first) {
+		t.Errorf("opened again while its engine is down: %+v, want it anew elsewhere", r)
+	}
+	s.p.Join(s.now, home.info, wire.Ready)
 	waits := of(wire.FlagBound)
 	s.assign(waits)
 	s.p.Leave(s.now, where(first), 1)

@@ -17,16 +17,19 @@ func (p *Pool) follow(now time.Time, tenant, session string, flags wire.Flags, w
 }
 
 // boundTo is the only worker that may run the request, because its session was opened there; "" for any. It is known to the
-// request itself, or to us; else somebody else has to be asked. One that is opened again goes where it is: the engine says so.
+// request itself, or to us; else somebody else has to be asked. One that is opened again goes where it is, since the engine says
+// so, unless that one takes nothing: then it is opened anew.
 func (p *Pool) boundTo(now time.Time, req *wire.AssignRequest) (worker string, known bool) {
 	if req.Flags&(wire.FlagBound|wire.FlagOpens) == 0 || req.Engine != "" {
 		return "", true
 	}
 	worker = p.opened.find(now, sessionKey(req.Tenant, req.Session))
-	if p.workers[worker] == nil {
-		return "", req.Flags&wire.FlagOpens != 0
+	switch w := p.workers[worker]; {
+	case req.Flags&wire.FlagOpens != 0 && (w == nil || w.state != wire.Ready):
+		return "", true
+	default:
+		return worker, w != nil
 	}
-	return worker, true
 }
 
 // sessions remembers where the requests of a session went last. It holds two generations: when the younger one is full the
