@@ -17,7 +17,7 @@ func TestLoadCannotLeak(t *testing.T) {
 		s := newStage(rt, Config{
 			Policy: rapid.SampledFrom(Policies()).Draw(rt, "policy"), MaxHeld: 6, HoldFor: 2 * time.Second, LeaseFor: 8 * time.Second,
 		})
-		w := &world{stage: s, rt: rt, open: make(map[question]bool), lives: make(map[string]wire.Instance)}
+		w := &world{stage: s, rt: rt, open: make(map[question]bool), bodies: make(map[question]uint64), lives: make(map[string]wire.Instance)}
 		rt.Repeat(map[string]func(*rapid.T){
 			"join": w.join1, "leave": w.leave, "assign": w.ask, "again": w.again, "retry": w.retry, "forget": w.forget,
 			"finish": w.finish1, "report": w.report, "peer": w.peer, "tick": w.pass,
@@ -43,7 +43,8 @@ func TestLoadCannotLeak(t *testing.T) {
 type world struct {
 	*stage
 	rt     *rapid.T
-	open   map[question]bool // asked and not yet answered
+	open   map[question]bool   // asked and not yet answered
+	bodies map[question]uint64 // their fingerprints
 	asked  []*wire.AssignRequest
 	placed []*wire.AssignReply
 	peers  []*wire.Assigned
@@ -64,6 +65,10 @@ func (w *world) join1(t *rapid.T) {
 	}
 	w.lives[name] = n
 	i := info(name, n, rapid.IntRange(0, 3).Draw(t, "room"))
+	if name < "w2" { // two ranks of one engine
+		i.Engine, i.DPSize, i.DPRank = "e0", 2, int(name[1]-'0')
+	}
+	i.EvictionPolicy = rapid.SampledFrom([]string{"lru", "priority"}).Draw(t, "eviction")
 	i.CapacityTokens = rapid.Int64Range(0, 2000).Draw(t, "capacity")
 	w.p.Join(w.now, i, rapid.SampledFrom([]wire.State{wire.Ready, wire.Ready, wire.Ready, wire.Draining, wire.Down}).Draw(t, "state"))
 }
@@ -85,12 +90,25 @@ func (w *world) paths(t *rapid.T) (ps [][]uint64) {
 func (w *world) ask(t *rapid.T) {
 	req := w.request(w.paths(t)...)
 	req.RemainingMillis = rapid.SampledFrom([]uint32{0, 1, 500, 100_000}).Draw(t, "remaining")
+	w.kind(t, req)
 	w.submit(req)
+}
+
+// kind makes it one of the kinds of requests that there are.
+func (w *world) kind(t *rapid.T, req *wire.AssignRequest) {
+	req.Flags = rapid.SampledFrom([]wire.Flags{
+		0, 0, 0, wire.FlagByLoad, wire.FlagByLoad | wire.FlagLight, wire.FlagByLoad | wire.FlagLight | wire.FlagKept,
+		wire.FlagByLoad | wire.FlagLight | wire.FlagOpens, wire.FlagBound,
+	}).Draw(t, "flags")
+	req.Session = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "session")
+	req.Fingerprint = rapid.SampledFrom([]uint64{0, 7, 8}).Draw(t, "body")
+	req.EnginePriority = int32(rapid.IntRange(-1, 1).Draw(t, "priority"))
 }
 
 func (w *world) submit(req *wire.AssignRequest) {
 	w.asked = append(w.asked, req)
 	w.open[question{req.Request, req.Attempt}] = true
+	w.bodies[question{req.Request, req.Attempt}] = req.Fingerprint
 	w.p.Assign(w.now, req)
 }
 
@@ -112,6 +130,7 @@ func (w *world) retry(t *rapid.T) {
 	req.History = []wire.Outcome{{Attempt: r.Attempt, Worker: at.Worker, Instance: at.Instance, Code: rapid.SampledFrom([]wire.Code{
 		wire.CodeBusy, wire.CodeWorkerGone, wire.CodeEngineBroke, wire.CodeDraining, wire.CodeEngineFault, wire.CodeOK,
 	}).Draw(t, "code")}}
+	w.kind(t, req)
 	w.submit(req)
 }
 
@@ -160,6 +179,8 @@ func (w *world) peer(t *rapid.T) {
 		Request: req.Request, Attempt: 1, Worker: name, Instance: w.lives[name], LeaseMillis: rapid.Uint32().Draw(t, "lease"),
 		Prompt: rapid.Uint32().Draw(t, "prompt"), Predicted: rapid.Uint32().Draw(t, "predicted"), Digests: req.Digests,
 	}
+	w.kind(t, req)
+	e.Flags, e.Session, e.Fingerprint, e.EnginePriority = req.Flags, req.Session, req.Fingerprint, req.EnginePriority
 	w.peers = append(w.peers, e)
 	w.placed = append(w.placed, &wire.AssignReply{Request: e.Request, Attempt: 1, Placements: []wire.Placement{{Worker: name, Instance: e.Instance}}})
 	if rapid.Bool().Draw(t, "on time") {
@@ -187,6 +208,9 @@ func (w *world) settle() {
 			at := r.Placements[0]
 			if p := w.p.workers[at.Worker]; p == nil || at.Predicted >= at.Prompt {
 				w.rt.Fatalf("placed on %+v", at)
+			}
+			if w.p.poisons.refuses(w.now, w.bodies[key]) {
+				w.rt.Fatalf("%+v is placed, though its body breaks engines", key)
 			}
 			w.placed = append(w.placed, r)
 		}

@@ -181,7 +181,7 @@ func (s *stage) check() {
 		if p.workers[w.info.Worker] != w || p.byIndex[w.index] != w || i > 0 && p.order[i-1].info.Worker >= w.info.Worker {
 			s.t.Fatalf("worker %s is out of place", w.info.Worker)
 		}
-		count, uncached, context, newer := 0, int64(0), int64(0), (*lease)(nil)
+		count, aside, uncached, context, newer := 0, 0, int64(0), int64(0), (*lease)(nil)
 		for l := range w.leases() {
 			if p.leases[l.key] != l || l.worker != w || l.newer != newer || newer != nil && newer.expires.Before(l.expires) {
 				s.t.Fatalf("worker %s: lease %d is out of place", w.info.Worker, l.number)
@@ -198,6 +198,10 @@ func (s *stage) check() {
 			count++
 			uncached += l.prompt - l.predicted
 			context += l.prompt
+			aside += asideOf(l)
+		}
+		if w.aside != aside || w.occupied() < 0 {
+			s.t.Fatalf("worker %s: counted %d that take no slot, they are %d; %d slots", w.info.Worker, w.aside, aside, w.occupied())
 		}
 		if w.count != count || w.uncached != uncached || w.context != context || w.oldest != newer || w.foreign < 0 {
 			s.t.Fatalf("worker %s: counted %d leases, %d uncached, %d context; they are %d, %d, %d", w.info.Worker, w.count, w.uncached, w.context, count, uncached, context)
