@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/radixbus/radixbus/gateway"
@@ -228,5 +229,34 @@ func TestAbortTakesNoNonsense(t *testing.T) {
 		if got := e.post("/abort_request", body); got.status != 400 {
 			t.Errorf("%.40s = %d %s", body, got.status, got.body)
 		}
+	}
+}
+
+// Messages have no name by which an engine could be told to abort them; their clients know them by what their answer shows.
+func TestTheIdOfAMessageAbortsIt(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	shown := make(chan struct{})
+	e.workers[0].Answer(func(j *testkit.Job) {
+		j.Accept()
+		j.Head(200, "text/event-stream")
+		j.Data("event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"type\":\"message\",\"id\":\"msg_01ab\",\"role\":\"assistant\",\"content\":[]}}\n\n")
+		close(shown)
+		<-j.Cancelled()
+		j.End(wire.CodeAborted, "")
+	})
+	f := e.begin("/v1/messages", `{"model":"llama","max_tokens":5,"stream":true,"messages":[{"role":"user","content":"\"id\":\"msg_of_a_prompt\""}]}`)
+	<-shown
+	for _, wrong := range []string{"msg_01a", "msg_of_a_prompt"} {
+		if n := aborted(t, e.post("/abort_request", fmt.Sprintf(`{"rid":%q}`, wrong))); n != 0 {
+			t.Errorf("%q aborted %d", wrong, n)
+		}
+	}
+	testkit.Eventually(t, "its id aborts it", func() bool { return aborted(t, e.post("/abort_request", `{"rid":"msg_01ab"}`)) == 1 })
+	if got := <-f.answer; !strings.Contains(got.body, "aborted") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if n := aborted(t, e.post("/abort_request", `{"rid":"msg_01ab"}`)); n != 0 {
+		t.Errorf("what is over was aborted: %d", n)
 	}
 }

@@ -121,10 +121,14 @@ func (g *Gateway) order(w http.ResponseWriter, r *http.Request, op wire.Op) {
 		status, word = http.StatusPartialContent, "partial_success"
 	}
 	g.cfg.Log.Info("order", "op", string(op), "workers", len(outcomes), "done", good)
-	doc := encode(map[string]any{
-		"status": word, "message": fmt.Sprintf("%s: %d of %d workers.", op, good, len(outcomes)), "workers_flushed": good,
+	told := map[string]any{
+		"status": word, "message": fmt.Sprintf("%s: %d of %d workers.", op, good, len(outcomes)),
 		"total_http_workers": len(outcomes), "total_workers": len(outcomes), "successful": good, "failed": failed, "workers": outcomes,
-	})
+	}
+	if op == wire.OpFlush { // as SMG tells it
+		told["workers_flushed"] = good
+	}
+	doc := encode(told)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(append(doc, '\n')) //nolint:errcheck // the client may be gone

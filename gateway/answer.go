@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -72,8 +73,22 @@ func (a *answer) flush() error {
 	}
 	if !a.begun {
 		a.commit(-1)
+		if a.stream && a.c.route.Dialect == surface.Anthropic {
+			a.g.live.shown(a.c, messageID(a.pending))
+		}
 	}
 	return a.write()
+}
+
+var idOfMessage = regexp.MustCompile(`"message_start"[^\n]*?"id" ?: ?"([0-9A-Za-z_-]{1,128})"`)
+
+// messageID is the id that the first event of a streamed message shows: no engine takes it from us. "" when there is none.
+func messageID(events []byte) string {
+	const far = 4 << 10
+	if m := idOfMessage.FindSubmatch(events[:min(len(events), far)]); m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 func (a *answer) commit(length int) {

@@ -80,6 +80,16 @@ func (l *lives) attempt(c *call, attempt uint32) {
 	l.link(c, names[c.live.fixed:])
 }
 
+// shown makes it known, until its next attempt, by a name that its answer shows.
+func (l *lives) shown(c *call, name string) {
+	if name == "" {
+		return
+	}
+	at := len(c.live.names)
+	c.live.names = append(c.live.names, callName{caller: c.live.caller, name: name})
+	l.link(c, c.live.names[at:])
+}
+
 func (l *lives) remove(c *call) {
 	l.mu.Lock()
 	delete(l.calls, c)

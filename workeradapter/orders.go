@@ -40,6 +40,7 @@ func (w *worker) ask(msg *nats.Msg) {
 		w.pause(q.Op == wire.OpDrain)
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
 	case wire.OpRemove:
+		w.a.cfg.Log.Info("removed by an operator", "worker", w.name)
 		w.a.tell(msg.Reply, &wire.Told{Worker: w.name, OK: true})
 		w.a.leave(ErrRemoved)
 	case wire.OpSession:

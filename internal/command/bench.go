@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"github.com/radixbus/radixbus/internal/replay"
@@ -54,7 +56,7 @@ func (e *env) benchCommand() *cobra.Command {
 	f.BoolVar(&b.cfg.Portable, "portable", false, "send only what every OpenAI endpoint understands")
 	f.StringVar(&b.cfg.Model, "model", "", "model name (default: the first at /v1/models)")
 	f.Uint64Var(&b.cfg.Seed, "seed", 1, "of generated content")
-	durationVar(f, &b.cfg.Timeout, "timeout", 0, 0, "for one request (default 5m)")
+	durationVar(f, &b.cfg.Timeout, "timeout", 5*time.Minute, 0, "for one request")
 	intVar(f, &b.cfg.OutputTokens, "output-tokens", 0, 0, math.MaxInt32, "tokens of each reply (default: the workload's)")
 	intVar(f, &b.turns.Rounds, "rounds", 0, 0, 1<<20, "multiturn: turns of a conversation (default 5)")
 	intVar(f, &b.turns.InputTokens, "input-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each question (default 512)")

@@ -217,7 +217,7 @@ func stays(a *workeradapter.Adapter, log *slog.Logger) func(ctx context.Context,
 }
 
 // workerName names a worker after its engine. An engine that is called by a loopback address gets the host's name: the
-// same address means another engine on every host.
+// same address means another engine on every host. A host may have several such addresses.
 func workerName(engine string) string {
 	u, err := url.Parse(engine)
 	if err != nil {
@@ -225,8 +225,11 @@ func workerName(engine string) string {
 	}
 	host := u.Hostname()
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		if own, err := os.Hostname(); err == nil && own != "" {
+		usual := ip == nil || ip.Equal(net.IPv4(127, 0, 0, 1)) || ip.Equal(net.IPv6loopback)
+		if own, err := os.Hostname(); err == nil && own != "" && usual {
 			host = own
+		} else if err == nil && own != "" {
+			host = own + "-" + host
 		}
 	}
 	return strings.Trim("w-"+strings.NewReplacer(".", "-", ":", "-").Replace(host)+"-"+u.Port(), "-")
