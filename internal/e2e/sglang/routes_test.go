@@ -36,7 +36,7 @@ func documents(t *testing.T, c *testkit.Client, path string, body any) (docs []a
 	own = func(v any) {
 		switch v := v.(type) {
 		case object:
-			for _, name := range []string{"id", "item_id", "meta_info", "created", "created_at", "request_id", "usage", "timestamp"} {
+			for _, name := range []string{"id", "item_id", "meta_info", "created", "created_at", "request_id", "usage", "timestamp", "sequence_number"} {
 				delete(v, name)
 			}
 			for _, inner := range v {
@@ -49,7 +49,34 @@ func documents(t *testing.T, c *testkit.Client, path string, body any) (docs []a
 		}
 	}
 	own(docs)
-	return docs, r
+	merged := docs[:0]
+	for _, doc := range docs {
+		if len(merged) == 0 || !continues(merged[len(merged)-1], doc) {
+			merged = append(merged, doc)
+		}
+	}
+	return merged, r
+}
+
+// continues adds the text of an event to that of the one before, if both say the same otherwise: engines put into one event
+// what is ready at that moment.
+func continues(before, next any) bool {
+	a, _ := before.(object)
+	b, _ := next.(object)
+	if a == nil || b == nil || a["type"] != b["type"] {
+		return false
+	}
+	if text, ok := b["delta"].(string); ok {
+		a["delta"] = fmt.Sprint(a["delta"], text)
+		return true
+	}
+	from, _ := a["delta"].(object)
+	to, _ := b["delta"].(object)
+	if from == nil || to == nil || from["text"] == nil || to["text"] == nil {
+		return false
+	}
+	from["text"] = fmt.Sprint(from["text"], to["text"])
+	return true
 }
 
 // answersAsItsEngine wants the same answer through the hub as from the engine that gives it.
