@@ -197,7 +197,7 @@ func (c *call) isAborted() bool {
 	}
 }
 
-// waiting notes how to end what the call waits for now; nil when that is over. It tells whether the call was aborted before.
+// waiting notes what ends the call's wait; nil when it waits no more. It tells whether the call was aborted before.
 func (l *live) waiting(wake context.CancelCauseFunc) (aborted bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -65,12 +65,12 @@ func agentBody(route prefix.Route, size int) []byte {
 	if route == prefix.Messages {
 		b.WriteString(`],"messages":[{"role":"user","content":"Find the bug."}`)
 		for i := 0; b.Len() < size; i++ {
-			fmt.Fprintf(&b, `,{"role":"assistant","content":[{"type":"thinking","thinking":"I should read it.","signature":"c2ln"},{"type":"text","text":"I will read it."},{"type":"tool_use","id":"toolu_%d","name":"tool_1","input":{"file_path":"/work/f.go","limit":%d}}]},{"role":"user","content":[{"tool_use_id":"toolu_%d","type":"tool_result","content":%s}]}`, i, i, i, code)
+			fmt.Fprintf(&b, `,{"role":"assistant","content":[{"type":"thinking","thinking":"I should read it.","signature":"c2ln"},{"type":"text","text":"I will read it."},{"type":"tool_use","id":"toolu_%d","name":"tool_1","input":{"file_path":"src/f.go","limit":%d}}]},{"role":"user","content":[{"tool_use_id":"toolu_%d","type":"tool_result","content":%s}]}`, i, i, i, code)
 		}
 	} else {
 		b.WriteString(`],"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"Find the bug."}]}`)
 		for i := 0; b.Len() < size; i++ {
-			fmt.Fprintf(&b, `,{"type":"reasoning","summary":[{"type":"summary_text","text":"I should read it."}]},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"I will read it."}]},{"type":"function_call","call_id":"call_%d","name":"tool_1","arguments":"{\"file_path\":\"/work/f.go\"}"},{"type":"function_call_output","call_id":"call_%d","output":%s}`, i, i, code)
+			fmt.Fprintf(&b, `,{"type":"reasoning","summary":[{"type":"summary_text","text":"I should read it."}]},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"I will read it."}]},{"type":"function_call","call_id":"call_%d","name":"tool_1","arguments":"{\"file_path\":\"src/f.go\"}"},{"type":"function_call_output","call_id":"call_%d","output":%s}`, i, i, code)
 		}
 	}
 	b.WriteString("]}")

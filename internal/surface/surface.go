@@ -139,13 +139,13 @@ const anthropicRoot = "/v1/messages"
 func (r *Route) Called() string { return cmp.Or(r.Engine, r.Path) }
 
 // For is the path for what is kept under a name, of a route with {id}.
-func (r *Route) For(id string) string { return strings.Replace(r.Called(), placeholder, id, 1) }
+func (r *Route) For(id string) string { return strings.Replace(r.Called(), idVariable, id, 1) }
 
-const placeholder = "{id}"
+const idVariable = "{id}"
 
 // match tells whether a path is that of a pattern.
 func match(pattern, path string) bool {
-	before, after, variable := strings.Cut(pattern, placeholder)
+	before, after, variable := strings.Cut(pattern, idVariable)
 	if !variable {
 		return path == pattern
 	}
