@@ -190,7 +190,10 @@ func New(cfg Config) (*Adapter, error) {
 		cfg: cfg, state: wire.Down, busy: make(chan struct{}, maxOrders), held: make(map[string]bool),
 		warned: make(map[string]bool), suspect: make(chan struct{}, 1), changed: make(chan struct{}, 1), called: make(chan struct{}, 1),
 	}
-	a.engine = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey)
+	var err error
+	if a.engine, err = newEngine(strings.TrimRight(cfg.Engine, "/"), cfg.EngineKey); err != nil {
+		return nil, err
+	}
 	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.shown})
 	a.loras.init(a)
 	return a, nil

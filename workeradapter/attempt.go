@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/h1"
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
@@ -35,17 +34,18 @@ type attempt struct {
 
 	admitted time.Time
 	calledAt time.Time
-	called   bool        // the engine has it; guarded by Adapter.mu
-	loading  bool        // it waits for an adapter to be loaded; guarded by Adapter.mu
-	tries    int         // calls of the engine before this one
-	sent     atomic.Bool // there was a connection to send it on
-	begun    atomic.Bool // the head of its answer has been sent
+	called   bool         // the engine has it; guarded by Adapter.mu
+	loading  bool         // it waits for an adapter to be loaded; guarded by Adapter.mu
+	tries    int          // calls of the engine before this one
+	begun    atomic.Bool  // the head of its answer has been sent
+	tail     *h1.Response // the engine's answer, of which all but its end has been read
 
 	mu     sync.Mutex
 	body   []byte // what has come of it in parts
 	arrive chan struct{}
+	call   *call // under way at the engine; nil: none
 
-	aborts chan struct{} // has a token when the client wants it aborted
+	aborts chan struct{} // has a token when the client wants it aborted, until somebody heeds it
 }
 
 // newAttempt makes an attempt, whose context its maker ends.
@@ -62,7 +62,14 @@ func newAttempt(w *worker, d *wire.Dispatch, reply string) *attempt {
 func (t *attempt) open() { t.stream = t.w.out.open(t.d, t.cancel) }
 
 // abortSoftly has the engine end the request in its own words.
-func (t *attempt) abortSoftly() { poke(t.aborts) }
+func (t *attempt) abortSoftly() {
+	poke(t.aborts)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.call != nil {
+		t.call.heed()
+	}
+}
 
 // gather begins to collect a body that comes in parts.
 func (t *attempt) gather() {
@@ -132,10 +139,14 @@ func (t *attempt) run(body []byte) {
 
 // finish is the attempt's end: the gateway's last frame, the schedulers' event, the books.
 func (t *attempt) finish(end wire.End) {
+	defer t.w.a.attempts.Done()
 	t.stream.end(&end)
 	t.w.finished(t, &end)
 	t.cancel(nil)
 	t.w.done(t)
+	if t.tail != nil {
+		t.tail.Settle(afterDone)
+	}
 
 	m := t.w.metrics
 	m.attempts.WithLabelValues(end.Code.String()).Inc()
@@ -193,7 +204,7 @@ func (t *attempt) serve(body []byte) wire.End {
 				return t.unserved(name, err)
 			}
 		}
-		end, unloaded := t.call(body, l, one != nil && t.tries == 0)
+		end, unloaded := t.ask(body, l, one != nil && t.tries == 0)
 		if !unloaded {
 			return end
 		}
@@ -221,36 +232,29 @@ func (t *attempt) waits(loading bool) {
 	}
 }
 
-// call calls the engine. An attempt that is cancelled is aborted first; its connection is closed afterwards. With reload, an
-// engine that does not have the request's adapter is reported as such instead of to the client.
-func (t *attempt) call(body []byte, l *life, reload bool) (end wire.End, unloaded bool) {
+// ask calls the engine and relays its answer. With reload, an engine that does not have the request's adapter is reported as such
+// instead of to the client.
+func (t *attempt) ask(body []byte, l *life, reload bool) (end wire.End, unloaded bool) {
 	req, err := t.request(body, l)
 	if err != nil {
 		t.w.a.cfg.Log.Warn("dispatch not usable", "worker", t.w.name, "request", t.d.Request.String(), "error", err)
 		return wire.End{Code: wire.CodeMalformed}, false
 	}
-	call, hangUp := context.WithCancel(context.Background())
-	over := make(chan struct{})
-	var watcher sync.WaitGroup
-	watcher.Go(func() { defer hangUp(); t.watch(over) })
-	defer func() { close(over); watcher.Wait() }()
-
 	t.w.a.mu.Lock()
 	t.called, t.calledAt = true, time.Now()
 	t.w.a.mu.Unlock()
-	t.sent.Store(false)
-	traced := httptrace.WithClientTrace(call, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { t.sent.Store(true) }})
-	resp, err := t.w.a.engine.calls.Do(req.WithContext(traced))
+	c, ctx := t.begin()
+	defer c.end()
+	resp, err := t.w.a.engine.calls.Do(ctx, req)
 	if err != nil {
 		return t.broken(err), false
 	}
-	defer resp.Body.Close()
-	r := &relay{t: t, resp: resp, info: l.info, reload: reload}
+	r := &relay{t: t, status: resp.Status, contentType: resp.Header("Content-Type"), body: resp, info: l.info, reload: reload}
 	end = r.run()
-	if r.done { // what is left is the end of the body: a connection of which it was read can be used again
-		bound := time.AfterFunc(afterDone, hangUp)
-		defer bound.Stop()
-		io.Copy(io.Discard, io.LimitReader(resp.Body, 4<<10)) //nolint:errcheck // see above
+	if r.done { // what is left is the end of the body, and its client does not wait for that
+		t.tail = resp
+	} else {
+		resp.Close()
 	}
 	if end.WeightVersion != "" && end.WeightVersion != l.info.WeightVersion {
 		t.w.a.engineChanged()
@@ -258,26 +262,68 @@ func (t *attempt) call(body []byte, l *life, reload bool) (end wire.End, unloade
 	return end, r.unloaded
 }
 
-// watch waits until the call is over, or is to end. When it returns its connection is closed.
-func (t *attempt) watch(over <-chan struct{}) {
-	select {
-	case <-over:
-		return
-	case <-t.ctx.Done():
-	case <-t.aborts:
-		t.abort()
-		if len(t.rids) > 0 && wait(over, softGrace) {
-			return
-		}
-		t.cancel(errAborted)
-		return
+// A call is one request at the engine, from the moment it is sent until its answer is over. When it is to end before that, the
+// engine is told first, and its connection is closed afterwards.
+type call struct {
+	t        *attempt
+	over     chan struct{}
+	hangUp   context.CancelFunc
+	calm     func() bool // stops watching the attempt
+	watchers sync.WaitGroup
+}
+
+// begin makes a call, and the context that ends with it.
+func (t *attempt) begin() (*call, context.Context) {
+	ctx, hangUp := context.WithCancel(context.Background())
+	c := &call{t: t, over: make(chan struct{}), hangUp: hangUp}
+	c.watchers.Add(1)
+	c.calm = context.AfterFunc(t.ctx, func() { defer c.watchers.Done(); c.breakOff() })
+	t.mu.Lock()
+	t.call = c
+	c.heed()
+	t.mu.Unlock()
+	return c, ctx
+}
+
+// end waits for those who were ending the call. What is left of its answer can be read still.
+func (c *call) end() {
+	c.t.mu.Lock()
+	c.t.call = nil
+	c.t.mu.Unlock()
+	close(c.over)
+	if c.calm() {
+		c.watchers.Done()
 	}
-	if cause := context.Cause(t.ctx); errors.Is(cause, errEngineDown) || errors.Is(cause, errEngineBroke) {
+	c.watchers.Wait()
+}
+
+// heed ends the call softly when its client wants that. The attempt's lock is held.
+func (c *call) heed() {
+	select {
+	case <-c.t.aborts:
+		c.watchers.Go(c.endSoftly)
+	default:
+	}
+}
+
+// endSoftly has the engine end its answer.
+func (c *call) endSoftly() {
+	c.t.abort()
+	if len(c.t.rids) == 0 || !wait(c.over, softGrace) {
+		c.t.cancel(errAborted)
+		c.hangUp()
+	}
+}
+
+// breakOff ends a call whose attempt is over.
+func (c *call) breakOff() {
+	defer c.hangUp()
+	if cause := context.Cause(c.t.ctx); errors.Is(cause, errEngineDown) || errors.Is(cause, errEngineBroke) {
 		return // it does not answer
 	}
-	t.abort()
-	if len(t.rids) > 0 {
-		wait(over, abortGrace)
+	c.t.abort()
+	if len(c.t.rids) > 0 {
+		wait(c.over, abortGrace)
 	}
 }
 
@@ -298,12 +344,13 @@ const afterDone = 20 * time.Millisecond
 
 // broken names the failure of a call that had no answer. A request that was never sent is not to blame for an engine's end.
 func (t *attempt) broken(err error) wire.End {
+	unsent := unseen(err)
 	switch {
-	case t.ctx.Err() != nil && t.called && !t.sent.Load() && errors.Is(context.Cause(t.ctx), errEngineBroke):
+	case t.ctx.Err() != nil && t.called && unsent && errors.Is(context.Cause(t.ctx), errEngineBroke):
 		return wire.End{Code: wire.CodeEngineDown}
 	case t.ctx.Err() != nil:
 		return wire.End{Code: t.causeCode()}
-	case dialing(err): // refused, or not reachable: it has not seen the request
+	case unsent: // refused, or not reachable: it has not seen the request
 		t.w.a.lost.CompareAndSwap(false, refused(err))
 		return wire.End{Code: wire.CodeEngineDown}
 	}

@@ -1,52 +1,59 @@
 package workeradapter
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/radixbus/radixbus/internal/h1"
 	"github.com/radixbus/radixbus/internal/jsonscan"
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // request makes the engine's request: the client's body with our edits, all other bytes as they came.
-func (t *attempt) request(body []byte, l *life) (*http.Request, error) {
+func (t *attempt) request(body []byte, l *life) (*h1.Request, error) {
 	if t.route == nil {
 		return nil, errors.New("no route for clients: " + t.d.Method + " " + t.d.Path)
+	}
+	req := &h1.Request{Method: t.d.Method, Path: t.d.Path, Headers: make([]h1.Header, 0, len(t.d.Headers)+3), Body: [][]byte{body}}
+	contentType := ""
+	for _, h := range t.d.Headers {
+		switch {
+		case !forwarded[h.Name] || !sendable(h.Value):
+		case h.Name == "Content-Type":
+			contentType = h.Value
+		default:
+			req.Headers = append(req.Headers, h1.Header(h))
+		}
 	}
 	switch {
 	case t.route.Empty && len(body) > 0:
 		return nil, errors.New("a body where there is none")
-	case !t.route.Empty && !t.route.Opaque:
+	case t.route.Empty:
+		req.Body = nil
+	case t.route.Opaque:
+		req.Body = t.editForm(contentType, body, l)
+	default:
 		var err error
-		if body, err = t.edited(body, l); err != nil {
+		if req.Body, err = t.edited(body, l); err != nil {
 			return nil, err
 		}
-	}
-	req, err := http.NewRequest(t.d.Method, t.w.a.engine.base+t.d.Path, bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range t.d.Headers {
-		if forwarded[h.Name] && sendable(h.Value) {
-			req.Header.Set(h.Name, h.Value)
+		if !strings.Contains(contentType, "json") {
+			contentType = "application/json" // engines insist, and it is what the gateway has parsed
 		}
 	}
-	if !t.route.Empty && !t.route.Opaque && !strings.Contains(req.Header.Get("Content-Type"), "json") {
-		req.Header.Set("Content-Type", "application/json") // engines insist, and it is what the gateway has parsed
-	}
-	if t.route.Opaque {
-		t.editForm(req, body, l)
+	if contentType != "" {
+		req.Headers = append(req.Headers, h1.Header{Name: "Content-Type", Value: contentType})
 	}
 	if l.info.DPSize > 1 {
-		req.Header.Set("X-Data-Parallel-Rank", strconv.Itoa(t.w.rank))
+		req.Headers = append(req.Headers, h1.Header{Name: "X-Data-Parallel-Rank", Value: strconv.Itoa(t.w.rank)})
 	}
-	t.w.a.engine.authorize(req)
+	if t.w.a.engine.authorization != "" {
+		req.Headers = append(req.Headers, h1.Header{Name: "Authorization", Value: t.w.a.engine.authorization})
+	}
 	return req, nil
 }
 
@@ -61,8 +68,8 @@ func sendable(value string) bool {
 	return !strings.ContainsFunc(value, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
 }
 
-// edited is the body as the engine gets it.
-func (t *attempt) edited(body []byte, l *life) ([]byte, error) {
+// edited is the body as the engine gets it, in pieces.
+func (t *attempt) edited(body []byte, l *life) ([][]byte, error) {
 	points := jsonscan.Points{Open: int(t.d.Open), Empty: t.d.Empty}
 	for _, p := range t.d.Points {
 		points.Members = append(points.Members, jsonscan.Member{Key: p.Key, KeyStart: int(p.KeyStart), Start: int(p.Start), End: int(p.End)})
@@ -78,7 +85,7 @@ func (t *attempt) edited(body []byte, l *life) ([]byte, error) {
 		}
 		sets = append(sets, more...)
 	}
-	return points.Apply(body, sets)
+	return points.Pieces(body, sets)
 }
 
 // member is a member of the body that the gateway has found; nil when it is absent.

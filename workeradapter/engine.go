@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,49 +13,51 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/h1"
 )
 
 // engine is the HTTP client of one engine.
 type engine struct {
-	base  string
-	shown string // its URL as people see it, without credentials
-	key   string
-	calls *http.Client // inference: no timeout of its own, the attempt has one
-	asks  *http.Client // health, info, abort, orders
+	base          string
+	shown         string       // its URL as people see it, without credentials
+	authorization string       // the header of that name; "": none
+	calls         *h1.Client   // inference: no timeout of its own, the attempt has one
+	asks          *http.Client // health, info, abort, orders
 }
 
 // idleBound is how long a connection to an engine is kept unused. SGLang's HTTP server closes one after 5 s; a request
 // that meets the close looks like an engine that broke.
 const idleBound = 3 * time.Second
 
-func newEngine(base, key string) *engine {
+func newEngine(base, key string) (*engine, error) {
+	calls, err := h1.New(h1.Config{URL: base, IdleFor: idleBound})
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{base: base, shown: (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String(), calls: calls}
+	switch password, _ := u.User.Password(); {
+	case key != "":
+		e.authorization = "Bearer " + key
+	case u.User != nil:
+		e.authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+	}
 	dial := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
-	calls := &http.Transport{
-		DialContext: dial.DialContext, MaxIdleConns: 0, MaxIdleConnsPerHost: 4096, IdleConnTimeout: idleBound,
-		DisableCompression: true, WriteBufferSize: 64 << 10, ReadBufferSize: 32 << 10,
+	e.asks = &http.Client{
+		Transport: &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleBound, DisableCompression: true},
+		// An engine answers by itself: its key and its prompts go nowhere else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	asks := &http.Transport{DialContext: dial.DialContext, MaxIdleConnsPerHost: 8, IdleConnTimeout: idleBound, DisableCompression: true}
-	// An engine answers by itself: its key and its prompts go nowhere else.
-	stay := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	shown := &url.URL{}
-	if u, err := url.Parse(base); err == nil {
-		shown = &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	}
-	return &engine{
-		base: base, shown: shown.String(), key: key,
-		calls: &http.Client{Transport: calls, CheckRedirect: stay}, asks: &http.Client{Transport: asks, CheckRedirect: stay},
-	}
+	return e, nil
 }
 
 func (e *engine) close() {
-	e.calls.CloseIdleConnections()
+	e.calls.Close()
 	e.asks.CloseIdleConnections()
-}
-
-func (e *engine) authorize(r *http.Request) {
-	if e.key != "" {
-		r.Header.Set("Authorization", "Bearer "+e.key)
-	}
 }
 
 // docBound bounds a document that an engine tells of itself.
@@ -78,7 +81,9 @@ func (e *engine) do(ctx context.Context, method, path string, body []byte) (stat
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	e.authorize(r)
+	if e.authorization != "" {
+		r.Header.Set("Authorization", e.authorization)
+	}
 	resp, err := e.asks.Do(r)
 	if err != nil {
 		return 0, nil, err

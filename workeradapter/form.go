@@ -3,9 +3,7 @@ package workeradapter
 import (
 	"bufio"
 	"bytes"
-	"io"
 	"mime"
-	"net/http"
 	"net/textproto"
 	"strings"
 )
@@ -109,40 +107,26 @@ func (f *form) led(body []byte, name, value string) [][]byte {
 	return [][]byte{body[:f.first], []byte(part), body[f.first:]}
 }
 
-// editForm puts the engine's own name of the model into a form. A form that names none means the base model to engines.
-func (t *attempt) editForm(req *http.Request, body []byte, l *life) {
+// editForm is a form with the engine's own name of the model, in pieces. A form that names none means the base model to engines.
+func (t *attempt) editForm(contentType string, body []byte, l *life) [][]byte {
+	same := [][]byte{body}
 	m := l.modelOf(t.d.Model)
 	if m == nil {
-		return // a model that has gone meanwhile: the engine says so
+		return same // a model that has gone meanwhile: the engine says so
 	}
 	key, name := t.modelName(m, l)
 	if strings.ContainsAny(name, "\r\n") {
-		return
+		return same
 	}
-	f := readForm(req.Header.Get("Content-Type"), body, key)
+	f := readForm(contentType, body, key)
 	switch {
 	case f.first < 0:
 	case len(f.values) == 0 && lora(m) != "":
-		setBody(req, f.led(body, key, name))
+		return f.led(body, key, name)
 	default:
 		if pieces := f.with(body, name); pieces != nil {
-			setBody(req, pieces)
+			return pieces
 		}
 	}
-}
-
-// setBody gives a request a body in pieces.
-func setBody(req *http.Request, pieces [][]byte) {
-	body := func() io.ReadCloser {
-		readers := make([]io.Reader, len(pieces))
-		for i, p := range pieces {
-			readers[i] = bytes.NewReader(p)
-		}
-		return io.NopCloser(io.MultiReader(readers...))
-	}
-	req.ContentLength = 0
-	for _, p := range pieces {
-		req.ContentLength += int64(len(p))
-	}
-	req.Body, req.GetBody = body(), func() (io.ReadCloser, error) { return body(), nil } // again, on a connection that was closed unused
+	return same
 }

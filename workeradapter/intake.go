@@ -155,7 +155,6 @@ func (w *worker) done(t *attempt) {
 	w.light -= lightOf(t.d)
 	w.a.bodies -= int64(t.d.Size)
 	w.a.mu.Unlock()
-	w.a.attempts.Done()
 }
 
 // control hears cancels, acknowledgements, questions and orders.

@@ -3,6 +3,7 @@ package workeradapter
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -98,12 +99,12 @@ func (o *outboxes) open(d *wire.Dispatch, lost func(error)) *sender {
 	return s
 }
 
-// send numbers a frame, keeps it and lets it go. The data must not be changed afterwards.
-func (s *sender) send(f wire.Frame) {
+// put numbers a frame and keeps it. It leaves with the next flush of its outbox. The data must not be changed afterwards.
+func (s *sender) put(f wire.Frame) {
 	b := s.box
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	if !s.ended.IsZero() {
-		b.mu.Unlock()
 		return
 	}
 	f.Stream, f.Attempt, f.Seq = s.stream, s.attempt, s.next
@@ -114,14 +115,27 @@ func (s *sender) send(f wire.Frame) {
 		s.ended = time.Now()
 	}
 	b.append(s.instance, &f)
-	b.flush()
 }
 
-func (s *sender) accept()         { s.send(wire.Frame{Type: wire.FrameAccept}) }
-func (s *sender) data(b []byte)   { s.send(wire.Frame{Type: wire.FrameData, Data: b}) }
-func (s *sender) end(e *wire.End) { s.send(wire.Frame{Type: wire.FrameEnd, End: e}) }
+// flush lets go what has been put.
+func (s *sender) flush() {
+	s.box.mu.Lock()
+	s.box.flush()
+}
+
+// accept tells the gateway that the attempt has begun. That is for gateways which wait: it leaves with the first bytes of the
+// answer, or the next ping.
+func (s *sender) accept() { s.put(wire.Frame{Type: wire.FrameAccept}) }
+
+// head and data do not flush: more may follow at once.
+func (s *sender) data(b []byte) { s.put(wire.Frame{Type: wire.FrameData, Data: b}) }
 func (s *sender) head(status int, headers []wire.Header) {
-	s.send(wire.Frame{Type: wire.FrameHead, Status: uint32(status), Headers: headers})
+	s.put(wire.Frame{Type: wire.FrameHead, Status: uint32(status), Headers: headers})
+}
+
+func (s *sender) end(e *wire.End) {
+	s.put(wire.Frame{Type: wire.FrameEnd, End: e})
+	s.flush()
 }
 
 // wait blocks until the window has room, or ctx ends.
@@ -133,6 +147,7 @@ func (s *sender) wait(ctx context.Context) error {
 		if !full {
 			return nil
 		}
+		s.flush() // or the gateway has nothing to confirm
 		if !said {
 			s.box.o.w.metrics.full.Inc()
 			said = true
@@ -186,6 +201,9 @@ func (b *outbox) flush() {
 		return
 	}
 	b.sending = true
+	b.mu.Unlock()
+	runtime.Gosched()
+	b.mu.Lock()
 	for len(b.pending) > 0 {
 		out := b.pending
 		b.pending = nil

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/radixbus/radixbus/internal/h1"
 	"github.com/radixbus/radixbus/internal/jsonscan"
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -30,9 +31,12 @@ const (
 
 // A relay hands one engine answer to the gateway.
 type relay struct {
-	t     *attempt
-	resp  *http.Response
-	info  *wire.WorkerInfo
+	t           *attempt
+	status      int
+	contentType string
+	body        io.Reader
+	info        *wire.WorkerInfo
+
 	told  told
 	first time.Time // when the first event, or the whole answer, was there
 	begun bool      // the head has been sent
@@ -45,10 +49,10 @@ type relay struct {
 
 // run relays the answer and returns its end.
 func (r *relay) run() wire.End {
-	switch status := r.resp.StatusCode; {
+	switch status := r.status; {
 	case status != http.StatusOK:
 		return r.refusal()
-	case strings.HasPrefix(r.resp.Header.Get("Content-Type"), "text/event-stream"):
+	case strings.HasPrefix(r.contentType, "text/event-stream"):
 		return r.events()
 	}
 	return r.whole()
@@ -60,7 +64,8 @@ func (r *relay) sendHead(status int, contentType string) {
 	r.t.stream.head(status, []wire.Header{{Name: "Content-Type", Value: contentType[:min(len(contentType), wire.MaxName)]}})
 }
 
-// send passes bytes on, as fast as the client takes them. An attempt that was given up has nobody to read it.
+// send passes bytes on, as fast as the client takes them; the last of them leave with the next flush. An attempt that was given
+// up has nobody to read it.
 func (r *relay) send(b []byte) {
 	for len(b) > 0 && r.t.ctx.Err() == nil && r.t.stream.wait(r.t.ctx) == nil {
 		n := min(len(b), r.t.w.out.piece)
@@ -93,13 +98,13 @@ func (r *relay) saw() {
 // refusal passes an HTTP error on: a client's mistake verbatim, a full engine as a reason to try another, anything else as
 // a fault with the engine's words.
 func (r *relay) refusal() wire.End {
-	doc, err := io.ReadAll(io.LimitReader(r.resp.Body, wholeBound))
+	doc, err := io.ReadAll(io.LimitReader(r.body, wholeBound))
 	if err != nil {
 		return r.end(wire.CodeEngineBroke)
 	}
 	r.saw()
-	status := cmp.Or(serverStatus(errorText(doc)), r.resp.StatusCode)
-	return r.refuse(&fault{status: status, text: errorText(doc)}, doc, r.resp.Header.Get("Content-Type"))
+	status := cmp.Or(serverStatus(errorText(doc)), r.status)
+	return r.refuse(&fault{status: status, text: errorText(doc)}, doc, r.contentType)
 }
 
 // refuse ends an answer of which the client has seen nothing. doc is what it may see of a mistake of its own.
@@ -125,29 +130,29 @@ func (r *relay) refuse(f *fault, doc []byte, contentType string) wire.End {
 // whole relays an answer that is no stream. It is read to its end first, so that an engine that dies in the middle costs
 // the client nothing; one beyond the bound is passed on as it comes.
 func (r *relay) whole() wire.End {
-	contentType := r.resp.Header.Get("Content-Type")
-	doc, err := io.ReadAll(io.LimitReader(r.resp.Body, wholeBound))
+	doc, err := io.ReadAll(io.LimitReader(r.body, wholeBound))
 	if err != nil {
 		return r.end(wire.CodeEngineBroke)
 	}
 	r.saw()
 	if len(doc) < wholeBound {
-		if f, own := r.judge(doc, contentType); f != nil {
+		if f, own := r.judge(doc); f != nil {
 			return r.refuse(f, own, "application/json")
 		}
 		if r.t.hidesDetails(r.info) {
 			doc = without(doc, "sglext")
 		}
-		r.sendHead(r.resp.StatusCode, contentType)
+		r.sendHead(r.status, r.contentType)
 		r.send(doc)
 		return r.end(wire.CodeOK)
 	}
-	r.sendHead(r.resp.StatusCode, contentType)
+	r.sendHead(r.status, r.contentType)
 	r.send(doc)
 	piece := make([]byte, wholePiece)
 	for {
-		n, err := r.resp.Body.Read(piece)
+		n, err := r.body.Read(piece)
 		r.send(bytes.Clone(piece[:n])) // what is sent is kept until the gateway has it
+		r.t.stream.flush()
 		switch {
 		case err == io.EOF: // and no other error: a connection that broke gives io.ErrUnexpectedEOF
 			return r.end(wire.CodeOK)
@@ -159,10 +164,10 @@ func (r *relay) whole() wire.End {
 
 // judge finds what is wrong with a whole answer, and the document of it that the client may see. What an engine keeps, and
 // what is no JSON by its own word, is passed on as it is.
-func (r *relay) judge(doc []byte, contentType string) (f *fault, own []byte) {
+func (r *relay) judge(doc []byte) (f *fault, own []byte) {
 	generates := r.t.route.Dialect != surface.Plain
 	switch {
-	case r.t.route.Kind == surface.Kept, !generates && !strings.Contains(contentType, "json"):
+	case r.t.route.Kind == surface.Kept, !generates && !strings.Contains(r.contentType, "json"):
 		return nil, nil
 	case !json.Valid(doc):
 		return &fault{status: http.StatusBadGateway, text: errorText(doc)}, nil
@@ -188,7 +193,7 @@ func (r *relay) events() wire.End {
 			}
 			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
 		}
-		n, err := r.resp.Body.Read(buf[len(buf):cap(buf)])
+		n, err := r.body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		buf = r.relayEvents(buf, seen)
 		switch {
@@ -197,6 +202,7 @@ func (r *relay) events() wire.End {
 		case r.done:
 			return r.end(wire.CodeOK)
 		case err == nil:
+			r.t.stream.flush()
 		case r.t.ctx.Err() != nil:
 			return r.end(wire.CodeCancelled)
 		case err == io.EOF && r.t.route.Dialect == surface.Plain: // a stream of no kind that we know the end of
@@ -249,7 +255,7 @@ func (r *relay) relayEvents(buf []byte, seen int) []byte {
 	out = append(out, buf[kept:at]...) // a copy: what is sent is kept until the gateway has it
 	if len(out) > 0 {
 		if !r.begun {
-			r.sendHead(r.resp.StatusCode, r.resp.Header.Get("Content-Type"))
+			r.sendHead(r.status, r.contentType)
 		}
 		r.send(out)
 	}
@@ -350,8 +356,11 @@ func without(doc []byte, key string) []byte {
 	return edited
 }
 
-// dialing tells an error of a connection that never was from one that broke.
-func dialing(err error) bool {
+// unseen tells whether the engine cannot have seen anything of what failed.
+func unseen(err error) bool {
+	if e, ok := errors.AsType[*h1.Error](err); ok {
+		return !e.Sent
+	}
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"
 }

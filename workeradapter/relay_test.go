@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -42,8 +41,7 @@ func relayOf(t testing.TB, w *worker, body io.Reader, flags wire.Flags, cacheRep
 	at.calledAt = time.Now()
 	at.open()
 	at.stream.window = 1 << 30
-	resp := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: io.NopCloser(body)}
-	return &relay{t: at, resp: resp, info: &wire.WorkerInfo{EngineKind: "sglang", CacheReport: cacheReport}}
+	return &relay{t: at, status: 200, contentType: "text/event-stream", body: body, info: &wire.WorkerInfo{EngineKind: "sglang", CacheReport: cacheReport}}
 }
 
 // sentBy is what the frames of a relay carry.

@@ -70,20 +70,22 @@ func TestLightRequestsTakeNoSlot(t *testing.T) {
 		st.Send()
 		return st
 	}
-	admitted := func(flags wire.Flags) *testkit.Stream {
+	admitted := func(all []*testkit.Stream) {
 		t.Helper()
-		st := send(flags)
-		testkit.Eventually(t, fmt.Sprintf("flags %d are admitted", flags), func() bool { return st.Answer().Accepted })
-		return st
+		for i, st := range all {
+			testkit.Eventually(t, fmt.Sprintf("request %d is admitted", i), func() bool { return st.Answer().Accepted })
+		}
 	}
-	running := []*testkit.Stream{admitted(0)}
+	running := []*testkit.Stream{send(0)}
+	admitted(running)
 	if got := send(0).Wait(); got.End.Code != wire.CodeBusy {
 		t.Errorf("a second one on the only slot: %+v", got.End)
 	}
 	const bound = 256
 	for range bound {
-		running = append(running, admitted(wire.FlagLight))
+		running = append(running, send(wire.FlagLight))
 	}
+	admitted(running)
 	if got := send(wire.FlagLight).Wait(); got.End.Code != wire.CodeBusy {
 		t.Errorf("one beyond the bound: %+v", got.End)
 	}
