@@ -38,8 +38,9 @@ type Report struct {
 
 	// Arrivals says what decided when requests were sent: "closed" (replies and think times), or, in an open loop,
 	// "poisson", "fixed" or "trace". Rate is what was asked for, conversations per second; Speed is how much faster
-	// than recorded a trace ran. Late counts the requests sent more than [LateAfter] after they were due.
-	Arrivals string       `json:"arrivals"`
+	// than recorded a trace ran. Lateness is by how much an
+	// open loop's requests were sent after they were due, and Late counts those beyond [LateAfter].
+	Arrivals Arrivals     `json:"arrivals"`
 	Rate     float64      `json:"rate,omitempty"`
 	Speed    float64      `json:"speed,omitempty"`
 	Late     int64        `json:"late"`

@@ -10,7 +10,7 @@ type Series struct {
 }
 
 // MaxPoints bounds the points of a [Series].
-const MaxPoints = 512
+const MaxPoints = 256
 
 // A Point is one step of a [Series]. Latencies stand where their request was sent, everything else when it
 // happened. The last step may be cut short by the run's end.
@@ -46,26 +46,6 @@ type Curves struct {
 	ITL      Curve `json:"itl"`
 	E2E      Curve `json:"e2e"`
 	Lateness Curve `json:"lateness"` // open loop: sending minus the moment it was due
-}
-
-// An SLO bounds what one request may take. Zero: not bounded.
-type SLO struct {
-	TTFTSeconds float64 `json:"ttft_seconds,omitempty"`
-	TPOTSeconds float64 `json:"tpot_seconds,omitempty"`
-	E2ESeconds  float64 `json:"e2e_seconds,omitempty"`
-}
-
-// Goodput is what a report says about an [SLO].
-type Goodput struct {
-	SLO SLO `json:"slo"`
-	// Met are the requests within all of its bounds; a failed request is not. Attainment is their share of the
-	// concluded ones, 0 to 1, and Wanted what it was to be at least.
-	Met        int64   `json:"met"`
-	Attainment float64 `json:"attainment"`
-	Wanted     float64 `json:"wanted"`
-	Missed     bool    `json:"missed"`
-	// RequestsPerSecond are the requests met, by the run's duration.
-	RequestsPerSecond float64 `json:"requests_per_second"`
 }
 
 // LateAfter is how long after it was due an open loop's request may be sent without counting as late.
