@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,6 +27,7 @@ type benchFlags struct {
 	generate bool
 	stream   bool
 	json     string
+	html     string
 	keyFile  string
 }
 
@@ -45,7 +45,7 @@ func (e *env) benchCommand() *cobra.Command {
 		},
 	}
 	b.flags(c.Flags())
-	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c.Context(), &b, args[0]) }
+	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c, &b, args[0]) }
 	c.AddCommand(e.compareCommand())
 	return c
 }
@@ -72,6 +72,7 @@ func (b *benchFlags) flags(f *pflag.FlagSet) {
 	intVar(f, &b.turns.SystemPrompts, "system-prompts", 0, 0, 1<<20, "multiturn: distinct system prompts that conversations share")
 	intVar(f, &b.turns.SystemTokens, "system-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each (default 2048)")
 	f.StringVar(&b.json, "json", "", "write the report to this file; - is standard output, without the table")
+	f.StringVar(&b.html, "html", "", "write the report to this file as one HTML page with charts")
 	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key (default: $OPENAI_API_KEY)")
 }
 
@@ -83,17 +84,17 @@ func formats() string {
 	return strings.Join(names, ", ")
 }
 
-func (e *env) bench(ctx context.Context, b *benchFlags, url string) error {
+func (e *env) bench(c *cobra.Command, b *benchFlags, url string) error {
 	if err := e.configure(b); err != nil {
 		return err
 	}
 	b.cfg.URL = url
 	b.cfg.Progress, b.cfg.Terminal = e.Stderr, terminal(e.Stderr)
-	report, err := replay.Run(ctx, b.cfg)
+	report, err := replay.Run(c.Context(), b.cfg)
 	if err != nil {
 		return usage(err)
 	}
-	if err := e.report(b.json, report); err != nil {
+	if err := e.report(b, report, commandLine(c, url)); err != nil {
 		return err
 	}
 	if report.Errors > 0 {
@@ -110,23 +111,35 @@ func usage(err error) error {
 	return err
 }
 
-// report writes what came of a run: JSON to a file, if one is named, and a table, unless the file is standard output.
-func (e *env) report(file string, report interface{ WriteTable(io.Writer) error }) error {
-	doc, err := json.MarshalIndent(report, "", "  ")
+// A result is what came of a run, for programs (as JSON), for people, and as a page that can be sent around.
+type result interface {
+	WriteTable(io.Writer) error
+	WritePage(io.Writer, replay.Provenance) error
+}
+
+// report writes a result: to the files that are named, and as a table, unless one of them is standard output.
+func (e *env) report(b *benchFlags, r result, command string) error {
+	if b.html != "" {
+		made := replay.Provenance{Command: command, Version: version()}
+		if err := writePage(b.html, func(w io.Writer) error { return r.WritePage(w, made) }); err != nil {
+			return err
+		}
+	}
+	doc, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
 	}
 	doc = append(doc, '\n')
-	if file == "-" {
+	if b.json == "-" {
 		_, err = e.Stdout.Write(doc)
 		return err
 	}
-	if file != "" {
-		if err := os.WriteFile(file, doc, 0o644); err != nil {
+	if b.json != "" {
+		if err := os.WriteFile(b.json, doc, 0o644); err != nil {
 			return fmt.Errorf("report: %w", err)
 		}
 	}
-	return report.WriteTable(e.Stdout)
+	return r.WriteTable(e.Stdout)
 }
 
 // configure makes of the flags what is sent, but not where to.

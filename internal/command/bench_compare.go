@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -48,11 +47,11 @@ func (e *env) compareCommand() *cobra.Command {
 	intVar(f, &b.cmp.Rounds, "rounds", 5, 1, 1000, "runs of each target; their medians are reported")
 	intVar(f, &b.cmp.Warm, "warm", 50, 0, 1<<30, "requests to each target before each of its runs, unmeasured")
 	f.StringArrayVar(&b.cmp.Bases, "base", nil, "a further target, by its name, that all are held against; repeatable")
-	c.RunE = func(c *cobra.Command, args []string) error { return e.compare(c.Context(), &b, args) }
+	c.RunE = func(c *cobra.Command, args []string) error { return e.compare(c, &b, args) }
 	return c
 }
 
-func (e *env) compare(ctx context.Context, b *compareFlags, args []string) error {
+func (e *env) compare(c *cobra.Command, b *compareFlags, args []string) error {
 	var errs []error
 	for _, arg := range args {
 		t, err := parseTarget(arg)
@@ -70,11 +69,11 @@ func (e *env) compare(ctx context.Context, b *compareFlags, args []string) error
 	}
 	b.cmp.Load = b.cfg
 	b.cmp.Progress, b.cmp.Terminal = e.Stderr, terminal(e.Stderr)
-	result, err := replay.Compare(ctx, b.cmp)
+	result, err := replay.Compare(c.Context(), b.cmp)
 	if err != nil {
 		return usage(err)
 	}
-	if err := e.report(b.json, result); err != nil {
+	if err := e.report(&b.benchFlags, result, commandLine(c, args...)); err != nil {
 		return err
 	}
 	failed, all := int64(0), int64(0)

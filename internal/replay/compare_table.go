@@ -55,16 +55,7 @@ func (c Comparison) WriteTable(w io.Writer) error {
 	}
 	t.line("")
 
-	heads := []string{}
-	for _, target := range c.Targets {
-		heads = append(heads, oneLine(target.Name))
-		for _, base := range c.Bases {
-			if base != target.Name {
-				heads = append(heads, "/ "+oneLine(base))
-			}
-		}
-	}
-	t.row("", heads...)
+	t.row("", c.heads()...)
 	for _, row := range tableRows {
 		cells, some := c.cells(row.of, row.format)
 		if some {
@@ -87,6 +78,19 @@ func (c Comparison) size() string {
 		return count(int64(c.Requests)) + " requests"
 	}
 	return count(int64(c.Conversations)) + " conversations"
+}
+
+// heads are the columns: each target, and behind it the bases it is held against.
+func (c Comparison) heads() (heads []string) {
+	for _, target := range c.Targets {
+		heads = append(heads, oneLine(target.Name))
+		for _, base := range c.Bases {
+			if base != target.Name {
+				heads = append(heads, "/ "+oneLine(base))
+			}
+		}
+	}
+	return heads
 }
 
 // cells are one row, and whether any target knows the measure.
