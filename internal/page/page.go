@@ -78,13 +78,14 @@ type Figure struct {
 	Wide        bool // takes the page's whole width
 }
 
-// A Table has a name for each row in its first column. Columns but the first hold numbers, unless it is Wordy.
+// A Table has a name for each row in its first column. The others hold numbers, unless it is Wordy.
 type Table struct {
 	Title  string
 	Head   []string
 	Rows   [][]string
 	Wordy  bool
 	Folded bool // shown when the reader asks for it, and in print
+	Half   bool // leaves room for another beside it
 }
 
 var (

@@ -247,19 +247,19 @@ func (c Lines) marks(d *drawing, x scale) {
 	}
 }
 
-// notes draws the points with a label, to the side where the line is not if it rises.
+// notes draws the points with a label, below and right of a line or above and left of it: where a rising line is not.
 func (c Lines) notes(d *drawing, line Line, x, y scale) {
 	for _, n := range line.Notes[:min(len(line.Notes), MaxLines)] {
 		if !c.shows(n.Point) {
 			continue
 		}
 		at, height := x.at(n.X), percent(1-y.at(n.Y))
-		anchor, dx := "start", 8
+		anchor, dx, dy := "start", 6, "1.15em"
 		if at > 0.62 {
-			anchor, dx = "end", -8
+			anchor, dx, dy = "end", -6, "-.4em"
 		}
 		d.raw(`<circle class="plot-dot %s" cx="%s" cy="%s" r="4"/>`, style(line.Style), percent(at), height)
-		d.raw(`<text class="plot-note" x="%s" y="%s" dx="%d" dy=".35em" text-anchor="%s">%s</text>`, percent(at), height, dx, anchor, text(n.Label))
+		d.raw(`<text class="plot-note" x="%s" y="%s" dx="%d" dy="%s" text-anchor="%s">%s</text>`, percent(at), height, dx, dy, anchor, text(n.Label))
 	}
 }
 

@@ -102,34 +102,41 @@ func logarithmic(lo, hi float64, unit Unit) scale {
 	if lo > hi { // nothing to show
 		lo, hi = 1, 1
 	}
-	s := scale{log: true, lo: down125(lo), hi: niceStep(hi)}
-	if s.hi/s.lo < 2 { // one value: it stands in the middle
-		s.lo, s.hi = down125(s.lo/1.5), niceStep(s.hi*1.5)
+	if hi/lo < 1.2 { // one value, or nearly: it stands in the middle
+		lo, hi = lo/1.5, hi*1.5
 	}
-	s.ticks = s.decades(unit)
+	room := math.Pow(hi/lo, 0.03)
+	s := scale{log: true, lo: lo / room, hi: hi * room}
+	for _, mantissas := range [][]float64{{1}, {1, 2, 5}, {1, 2, 3, 5, 1.5, 4, 6, 7, 8, 9}} {
+		if marks := s.decades(mantissas, unit); len(marks) >= 3 {
+			s.ticks = spaced(marks)
+			return s
+		}
+	}
+	var values []float64 // so near that they are all but linear
+	step := niceStep((s.hi - s.lo) / 4)
+	for v := math.Ceil(s.lo/step) * step; v <= s.hi; v += step {
+		values = append(values, v)
+	}
+	for i, text := range unit.ticks(values, step) {
+		s.ticks = append(s.ticks, tick{at: s.at(values[i]), text: text})
+	}
+	s.ticks = spaced(s.ticks)
 	return s
 }
 
-// decades are the marks of a logarithmic scale: powers of ten, with 2 and 5 between where there are few.
-func (s scale) decades(unit Unit) []tick {
-	decades := math.Log10(s.hi / s.lo)
-	every := max(1, math.Ceil(decades/7)) // decades between two marks
-	var whole, between []tick
-	for e := math.Floor(math.Log10(s.lo) + 1e-9); e <= math.Log10(s.hi)+1e-9; e++ {
-		for _, m := range []float64{1, 2, 5} {
-			v := m * math.Pow(10, e)
-			if v < s.lo*(1-1e-9) || v > s.hi*(1+1e-9) {
-				continue
-			}
-			t := tick{at: s.at(v), text: unit.tick(v)}
-			if m == 1 && math.Mod(e, every) == 0 {
-				whole = append(whole, t)
-			} else if decades <= 2.4 {
-				between = append(between, t)
+// decades are marks at some multiples of powers of ten, those of the first multiples first.
+func (s scale) decades(mantissas []float64, unit Unit) (marks []tick) {
+	first, last := math.Floor(math.Log10(s.lo)), math.Log10(s.hi)
+	every := max(1, math.Ceil((last-first)/8)) // decades between two marks
+	for _, m := range mantissas {
+		for e := first; e <= last; e++ {
+			if v := m * math.Pow(10, e); v >= s.lo && v <= s.hi && math.Mod(e, every) == 0 {
+				marks = append(marks, tick{at: s.at(v), text: unit.tick(v)})
 			}
 		}
 	}
-	return spaced(append(whole, between...))
+	return marks
 }
 
 // spaced takes the text from marks that stand close to an earlier one, and makes minor those that are near it.
@@ -146,17 +153,6 @@ func spaced(marks []tick) []tick {
 		}
 	}
 	return marks
-}
-
-// down125 is the last of …, 1, 2, 5, 10, 20, … at or below v.
-func down125(v float64) float64 {
-	power := math.Pow(10, math.Floor(math.Log10(v)+1e-12))
-	for _, m := range []float64{5, 2} {
-		if m*power <= v*(1+1e-9) {
-			return m * power
-		}
-	}
-	return power
 }
 
 // at is where a value stands, 0 to 1.

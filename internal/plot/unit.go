@@ -10,7 +10,7 @@ import (
 type Unit int
 
 const (
-	Number  Unit = iota // 950, 12.3 k
+	Number  Unit = iota // 9,500, 12.3 k
 	Seconds             // 12.3 ms: a latency
 	Elapsed             // 1:30 min: seconds since the start
 	Share               // 0 to 1, written as percent
@@ -46,7 +46,11 @@ func (u Unit) Text(v float64) string {
 			decimals = 2 // 99.97 % is not all
 		}
 	}
-	return join(strconv.FormatFloat(x, 'f', decimals, 64), f.name)
+	number := strconv.FormatFloat(x, 'f', decimals, 64)
+	if a := math.Abs(x); decimals == 0 && a >= 999.5 && a < 1e5 {
+		number = number[:len(number)-3] + "," + number[len(number)-3:]
+	}
+	return join(number, f.name)
 }
 
 // ticks writes the marks of an axis, all in the same unit, with the digits that tell them apart.

@@ -67,13 +67,20 @@ func (c Comparison) document(made Provenance) page.Document {
 		Footer:  made.footer(),
 	}
 	for _, part := range compared {
-		s := page.Section{Title: part.title, Note: part.note + " Bars are medians over rounds, circles single rounds, × the ratio to " + c.base() + "."}
+		s := page.Section{Title: part.title, Note: part.note}
 		for _, m := range part.measures {
+			// The first byte of a stream is its first output's, and charted as that.
+			if c.Stream && (m.of == FirstByteP50 || m.of == FirstByteP99) {
+				continue
+			}
 			if f, some := c.figure(m); some {
 				s.Figures = append(s.Figures, f)
 			}
 		}
 		if len(s.Figures) > 0 {
+			if len(d.Sections) == 0 {
+				s.Note += " Here and below bars are medians over the rounds, circles single rounds, and × is the ratio to " + c.base() + "."
+			}
 			d.Sections = append(d.Sections, s)
 		}
 	}
@@ -142,12 +149,18 @@ func (c Comparison) tiles() []page.Tile {
 	return tiles
 }
 
-// figure draws a measure, and reports whether any target knows it.
+// figure draws a measure of the targets that it is known of, and reports whether there is one.
 func (c Comparison) figure(m comparedMeasure) (f page.Figure, some bool) {
 	chart := plot.Bars{Name: m.title, Desc: "The median of each target, with its ratio to " + c.base() + ".", Unit: m.unit}
+	if m.unit == plot.Share {
+		chart.Whole = 1
+	}
 	for i, t := range c.Targets {
 		v, ok := t.Medians[m.of]
-		bar := plot.Bar{Label: t.Name, Value: v, Text: known(v, ok, m.unit.Text), Style: i}
+		if !ok {
+			continue
+		}
+		bar := plot.Bar{Label: t.Name, Value: v, Text: m.unit.Text(v), Style: i}
 		if ratio, ok := t.Ratios[c.base()][m.of]; ok {
 			bar.Text += " (" + times(ratio) + ")"
 		}
@@ -157,9 +170,8 @@ func (c Comparison) figure(m comparedMeasure) (f page.Figure, some bool) {
 			}
 		}
 		chart.Rows = append(chart.Rows, bar)
-		some = some || ok
 	}
-	return page.Figure{Title: m.title, Note: m.note, Chart: chart}, some
+	return page.Figure{Title: m.title, Note: m.note, Chart: chart}, len(chart.Rows) > 0
 }
 
 // tableSection has every measure, and the ratios to every base.
@@ -196,7 +208,7 @@ func (c Comparison) settingsSection() page.Section {
 	m := c.Machine
 	rows = append(rows, []string{"machine", fmt.Sprintf("%d cores, %s", m.Cores, m.CPU)},
 		[]string{"system", strings.TrimSpace(m.OS + " " + m.Arch + " " + m.Kernel)}, []string{"load generator built with", m.Go})
-	targets := page.Table{Title: "Targets", Wordy: true, Head: []string{"name", "URL", "model", "processes measured"}}
+	targets := page.Table{Title: "Targets", Wordy: true, Half: true, Head: []string{"name", "URL", "model", "processes measured"}}
 	for _, t := range c.Targets {
 		processes := "none"
 		if t.Processes > 0 {
@@ -207,6 +219,6 @@ func (c Comparison) settingsSection() page.Section {
 	return page.Section{
 		Title:  "How it was measured",
 		Note:   "Every round gives each target the same load, one target at a time, in an order that changes from round to round. Ratios are medians of each round's own.",
-		Tables: []page.Table{targets, {Title: "Settings", Wordy: true, Rows: rows}},
+		Tables: []page.Table{targets, {Title: "Settings", Wordy: true, Half: true, Rows: rows}},
 	}
 }

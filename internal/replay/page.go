@@ -186,8 +186,8 @@ func (r Report) settingsSection() page.Section {
 	rows = append(rows, []string{"workload", r.Workload}, []string{"seed", strconv.FormatUint(r.Seed, 10)})
 	rows = append(rows, parameters(r.Parameters)...)
 	return page.Section{Title: "How it was measured", Tables: []page.Table{
-		{Title: "Settings", Wordy: true, Rows: rows},
-		{Title: "What the words mean", Wordy: true, Rows: [][]string{
+		{Title: "Settings", Wordy: true, Half: true, Rows: rows},
+		{Title: "What the words mean", Wordy: true, Half: true, Rows: [][]string{
 			{"TTFT", "time to first token: from sending a request to its first output, network, router and queues included"},
 			{"TPOT", "time per output token: (E2E − TTFT) / (output tokens − 1), of each request with more than one"},
 			{"ITL", "gap between two pieces of output of a request, over all requests; a piece may carry several tokens"},

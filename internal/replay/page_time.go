@@ -17,14 +17,19 @@ func (r Report) timeSection() page.Section {
 	if last := r.DurationSeconds - steps[len(steps)-1].AtSeconds; last < course.step/2 {
 		course.points = steps[:len(steps)-1] // too short to be a rate; the table has it
 	}
+	even := course.even()
+	rates := []plot.Line{
+		even.rate("sent", 0, func(p Point) int64 { return p.Sent }),
+		even.rate("finished", 2, func(p Point) int64 { return p.Finished }),
+	}
+	if r.Errors > 0 {
+		rates = append(rates, even.rate("failed", 6, func(p Point) int64 { return p.Errors }))
+	}
 	s := page.Section{
 		Title: "Over time",
-		Note:  fmt.Sprintf("Each point stands for %s of the run.", plot.Elapsed.Text(course.step)),
+		Note:  fmt.Sprintf("Rates are those of %s each, everything else of %s.", plot.Elapsed.Text(even.step), plot.Elapsed.Text(course.step)),
 		Figures: []page.Figure{
-			course.figure("Requests", "requests per second", plot.Number,
-				course.rate("sent", 0, func(p Point) int64 { return p.Sent }),
-				course.rate("finished", 2, func(p Point) int64 { return p.Finished }),
-				course.rate("failed", 6, func(p Point) int64 { return p.Errors })),
+			even.figure("Requests", "requests per second", plot.Number, rates...),
 			course.figure("In flight", "requests without an answer yet", plot.Number, course.line("in flight", 0, func(p Point) *float64 { return new(float64(p.InFlight)) })),
 		},
 	}
@@ -34,8 +39,8 @@ func (r Report) timeSection() page.Section {
 			course.line("p99", 1, func(p Point) *float64 { return p.TTFTP99 })))
 	}
 	if r.OutputTokens != nil {
-		s.Figures = append(s.Figures, course.figure("Output", "output tokens per second", plot.Number,
-			course.rate("output tokens", 0, func(p Point) int64 { return p.OutputTokens })))
+		s.Figures = append(s.Figures, even.figure("Output", "output tokens per second", plot.Number,
+			even.rate("output tokens", 0, func(p Point) int64 { return p.OutputTokens })))
 	}
 	s.Tables = []page.Table{r.Series.table()}
 	return s
@@ -45,6 +50,32 @@ func (r Report) timeSection() page.Section {
 type course struct {
 	step   float64
 	points []Point
+}
+
+// even puts steps together in pairs, until a rate does not hang on when single requests ended. Only counts are kept.
+func (c course) even() course {
+	const (
+		enough = 20 // requests of a step on average
+		long   = 1  // seconds of a step
+		fewest = 20 // steps
+		most   = 160
+	)
+	sent := int64(0)
+	for _, p := range c.points {
+		sent += p.Sent
+	}
+	for n := len(c.points); n > most || (n >= 2*fewest && (sent < enough*int64(n) || c.step < long)); n = len(c.points) {
+		wide := course{step: 2 * c.step}
+		for i := 0; i+1 < n; i += 2 { // an odd one at the end is left out
+			a, b := c.points[i], c.points[i+1]
+			wide.points = append(wide.points, Point{
+				AtSeconds: a.AtSeconds, Sent: a.Sent + b.Sent, Finished: a.Finished + b.Finished,
+				Errors: a.Errors + b.Errors, OutputTokens: a.OutputTokens + b.OutputTokens,
+			})
+		}
+		c = wide
+	}
+	return c
 }
 
 // line takes one value of every step; nil parts the line.

@@ -153,15 +153,15 @@ func optional[T any](v *T, format func(T) string) string {
 func rate(v float64) string    { return strconv.FormatFloat(v, 'f', 1, 64) }
 func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) + " %" }
 
-// seconds writes a duration with three digits or so.
+// seconds writes a duration, which a difference may make negative, with three digits or so.
 func seconds(v float64) string {
 	d := time.Duration(v * float64(time.Second))
-	switch {
-	case d >= 10*time.Second:
+	switch size := d.Abs(); {
+	case size >= 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
-	case d >= time.Second:
+	case size >= time.Second:
 		return d.Round(10 * time.Millisecond).String()
-	case d >= time.Millisecond:
+	case size >= time.Millisecond:
 		return d.Round(10 * time.Microsecond).String()
 	}
 	return d.Round(10 * time.Nanosecond).String()
