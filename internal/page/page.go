@@ -25,7 +25,7 @@ import (
 
 // Bounds of a page.
 const (
-	MaxRows = 300  // of a table
+	MaxRows = 600  // of a table
 	MaxText = 2000 // letters of one text
 )
 

@@ -30,8 +30,8 @@ type tick struct {
 
 // Ends of what is drawn; a value beyond them is drawn at the end. Arithmetic on them neither overflows nor loses all digits.
 const (
-	least = 1e-150
-	most  = 1e150
+	least = 1e-100
+	most  = 1e100
 )
 
 // scale fits an axis to values.
@@ -162,7 +162,7 @@ func (s scale) at(v float64) float64 {
 	case !s.log:
 		p = (v - s.lo) / (s.hi - s.lo)
 	case v > 0:
-		p = math.Log(v/s.lo) / math.Log(s.hi/s.lo)
+		p = (math.Log(v) - math.Log(s.lo)) / (math.Log(s.hi) - math.Log(s.lo))
 	}
 	return min(max(p, 0), 1)
 }

@@ -22,7 +22,7 @@ const Unknown = "–"
 
 // Text writes a value with three digits or so, and its unit.
 func (u Unit) Text(v float64) string {
-	if !finite(v) {
+	if !finite(v) || math.Abs(v) > most {
 		return Unknown
 	}
 	if u == Elapsed {
@@ -81,7 +81,11 @@ func (u Unit) tick(v float64) string {
 		return clock(v)
 	}
 	f := u.factor(v * (1 + 1e-9))
-	return join(strconv.FormatFloat(v/f.by, 'g', 3, 64), f.name)
+	x := v / f.by
+	if x >= 1e6 {
+		return join(strconv.FormatFloat(x, 'g', 3, 64), f.name)
+	}
+	return join(short(x, max(0, 2-int(math.Floor(math.Log10(x))))), f.name)
 }
 
 // A factor is a multiple that has a name.
@@ -100,7 +104,10 @@ var factors = map[Unit][]factor{ // ascending
 
 // factor is the one that a value of this size is written in.
 func (u Unit) factor(size float64) factor {
-	all := factors[u]
+	all, ok := factors[u]
+	if !ok {
+		all = factors[Number]
+	}
 	if u == Seconds && size == 0 {
 		return all[len(all)-1]
 	}
