@@ -1,12 +1,9 @@
 package command
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"strings"
 
 	"time"
@@ -72,7 +69,7 @@ func (b *benchFlags) flags(f *pflag.FlagSet) {
 	intVar(f, &b.turns.SystemPrompts, "system-prompts", 0, 0, 1<<20, "multiturn: distinct system prompts that conversations share")
 	intVar(f, &b.turns.SystemTokens, "system-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each (default 2048)")
 	f.StringVar(&b.json, "json", "", "write the report to this file; - is standard output, without the table")
-	f.StringVar(&b.html, "html", "", "write the report to this file as one HTML page with charts")
+	f.StringVar(&b.html, "html", "", "write the report to this file as one HTML page with charts; - is standard output, without the table")
 	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key (default: $OPENAI_API_KEY)")
 }
 
@@ -111,39 +108,11 @@ func usage(err error) error {
 	return err
 }
 
-// A result is what came of a run, for programs (as JSON), for people, and as a page that can be sent around.
-type result interface {
-	WriteTable(io.Writer) error
-	WritePage(io.Writer, replay.Provenance) error
-}
-
-// report writes a result: to the files that are named, and as a table, unless one of them is standard output.
-func (e *env) report(b *benchFlags, r result, command string) error {
-	if b.html != "" {
-		made := replay.Provenance{Command: command, Version: version()}
-		if err := writePage(b.html, func(w io.Writer) error { return r.WritePage(w, made) }); err != nil {
-			return err
-		}
-	}
-	doc, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	doc = append(doc, '\n')
-	if b.json == "-" {
-		_, err = e.Stdout.Write(doc)
-		return err
-	}
-	if b.json != "" {
-		if err := os.WriteFile(b.json, doc, 0o644); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-	}
-	return r.WriteTable(e.Stdout)
-}
-
 // configure makes of the flags what is sent, but not where to.
 func (e *env) configure(b *benchFlags) (err error) {
+	if err := b.checkFiles(); err != nil {
+		return err
+	}
 	b.cfg.NoStream = !b.stream
 	b.cfg.API = replay.Chat
 	if b.generate {

@@ -63,7 +63,15 @@ func (c Bars) HTML(id string) template.HTML {
 	return d.html()
 }
 
-func (b Bar) dots() []float64 { return b.Dots[:min(len(b.Dots), MaxDots):min(len(b.Dots), MaxDots)] }
+// dots are those that are drawn: of too many, some from all over.
+func (b Bar) dots() []float64 {
+	n := min(len(b.Dots), MaxDots)
+	drawn := make([]float64, n)
+	for i := range drawn {
+		drawn[i] = b.Dots[i*len(b.Dots)/n]
+	}
+	return drawn
+}
 
 func (b Bar) draw(d *drawing, y int, s scale, unit Unit) {
 	value := b.Text
@@ -82,10 +90,14 @@ func (b Bar) draw(d *drawing, y int, s scale, unit Unit) {
 	if s.lo < 0 {
 		d.raw(`<line class="plot-axis" x1="%s" x2="%s" y1="%d" y2="%d"/>`, percent(s.at(0)), percent(s.at(0)), bar-2, bar+barHeight+2)
 	}
-	for _, v := range b.dots() {
-		if finite(v) {
-			d.raw(`<circle class="plot-sample" cx="%s" cy="%d" r="3"/>`, percent(s.at(v)), bar+barHeight/2)
+	if len(b.Dots) > 0 {
+		d.raw(`<g class="plot-samples" transform="translate(0 %d)">`, bar+barHeight/2)
+		for _, v := range b.dots() {
+			if finite(v) {
+				d.raw(`<circle cx="%s" r="3"/>`, percent(s.at(v)))
+			}
 		}
+		d.raw(`</g>`)
 	}
 	d.raw(`</g>`)
 }

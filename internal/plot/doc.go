@@ -41,5 +41,5 @@ const (
 	MaxLines  = 8
 	MaxBars   = 64
 	MaxBins   = 120
-	MaxDots   = 64
+	MaxDots   = 24
 )

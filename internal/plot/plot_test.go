@@ -229,8 +229,10 @@ func TestBars(t *testing.T) {
 		t.Errorf("bars are %v and %v", a, b)
 	}
 	var dots, values []string
-	for _, e := range with(all, "plot-sample") {
-		dots = append(dots, e.attrs["cx"])
+	for _, e := range all {
+		if e.name == "circle" {
+			dots = append(dots, e.attrs["cx"])
+		}
 	}
 	for _, e := range with(all, "plot-value") {
 		values = append(values, strings.ReplaceAll(e.text, "\u00a0", " "))

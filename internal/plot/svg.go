@@ -59,7 +59,7 @@ func nothing(name string) template.HTML {
 }
 
 // percent writes a place of 0 to 1.
-func percent(at float64) string { return strconv.FormatFloat(100*at, 'f', -1, 32) + "%" }
+func percent(at float64) string { return short(100*at, 2) + "%" }
 
 // short writes a number with so many decimals, without zeros at its end.
 func short(v float64, decimals int) string {

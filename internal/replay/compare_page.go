@@ -109,6 +109,9 @@ func (c Comparison) facts() []string {
 
 func (c Comparison) notices() []page.Notice {
 	var all []page.Notice
+	if left := len(c.Targets) - len(c.charted()); left > 0 {
+		all = append(all, page.Notice{Text: fmt.Sprintf("The last %d targets are in the table, not in the charts.", left)})
+	}
 	if c.Partial {
 		all = append(all, page.Notice{Tone: page.Bad, Text: "The comparison ended early: a round that was not complete is left out."})
 	}
@@ -149,13 +152,19 @@ func (c Comparison) tiles() []page.Tile {
 	return tiles
 }
 
+// charted are the targets that charts show.
+func (c Comparison) charted() []TargetResult {
+	const most = 16
+	return c.Targets[:min(len(c.Targets), most)]
+}
+
 // figure draws a measure of the targets that it is known of, and reports whether there is one.
 func (c Comparison) figure(m comparedMeasure) (f page.Figure, some bool) {
 	chart := plot.Bars{Name: m.title, Desc: "The median of each target, with its ratio to " + c.base() + ".", Unit: m.unit}
 	if m.unit == plot.Share {
 		chart.Whole = 1
 	}
-	for i, t := range c.Targets {
+	for i, t := range c.charted() {
 		v, ok := t.Medians[m.of]
 		if !ok {
 			continue
