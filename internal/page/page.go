@@ -84,9 +84,12 @@ type Table struct {
 	Head   []string
 	Rows   [][]string
 	Wordy  bool
-	Folded bool // shown when the reader asks for it, and in print
+	Folded bool // shown when the reader asks for it, and in print if it is short
 	Half   bool // leaves room for another beside it
 }
+
+// printedRows is how long a folded table may be to be printed.
+const printedRows = 40
 
 var (
 	//go:embed page.html
@@ -96,6 +99,7 @@ var (
 
 	layout = template.Must(template.New("page").Funcs(template.FuncMap{
 		"say":   say,
+		"short": func(t Table) bool { return len(t.Rows) <= printedRows },
 		"shown": func(t Table) [][]string { return t.Rows[:min(len(t.Rows), MaxRows)] },
 		"more":  func(t Table) int { return max(0, len(t.Rows)-MaxRows) },
 		"draw": func(f Figure, section, n int) template.HTML {

@@ -85,7 +85,7 @@ func (u Unit) tick(v float64) string {
 	if x >= 1e6 {
 		return join(strconv.FormatFloat(x, 'g', 3, 64), f.name)
 	}
-	return join(short(x, max(0, 2-int(math.Floor(math.Log10(x))))), f.name)
+	return join(threeDigits(x), f.name)
 }
 
 // A factor is a multiple that has a name.
@@ -131,7 +131,7 @@ func clock(v float64) string {
 	}
 	switch {
 	case v < 59.95:
-		return sign + strconv.FormatFloat(roundTo3(v), 'f', -1, 64) + " s"
+		return sign + threeDigits(v) + " s"
 	case v > 1e9:
 		return sign + Number.Text(v/3600) + " h"
 	}
@@ -145,6 +145,15 @@ func clock(v float64) string {
 		hours += two(whole % 60)
 	}
 	return sign + strings.TrimSuffix(hours, ":00") + " h"
+}
+
+// threeDigits writes no more of a positive number or 0, and at most twelve decimals.
+func threeDigits(v float64) string {
+	decimals := 0
+	if v > 0 {
+		decimals = min(max(0, 2-int(math.Floor(math.Log10(v)))), 12)
+	}
+	return short(v, decimals)
 }
 
 func join(number, unit string) string {

@@ -32,7 +32,9 @@ func TestUnitsWriteThreeDigits(t *testing.T) {
 		{plot.Seconds, 1e-12, "0.00 ns"},
 		{plot.Seconds, 83.25, "83.2 s"},
 		{plot.Elapsed, 0.1, "0.1 s"},
+		{plot.Elapsed, 0, "0 s"},
 		{plot.Elapsed, 42, "42 s"},
+		{plot.Elapsed, 0.1 + 2.2, "2.3 s"}, // 2.3000000000000003
 		{plot.Elapsed, 59.97, "1 min"},
 		{plot.Elapsed, 90, "1:30 min"},
 		{plot.Elapsed, 3600, "1 h"},
