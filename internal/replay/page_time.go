@@ -25,9 +25,13 @@ func (r Report) timeSection() page.Section {
 	if r.Errors > 0 {
 		rates = append(rates, even.rate("failed", 6, func(p Point) int64 { return p.Errors }))
 	}
+	note := fmt.Sprintf("Each point stands for %s.", plot.Elapsed.Text(course.step))
+	if even.step != course.step {
+		note = fmt.Sprintf("Each point of a rate stands for %s, each other one for %s.", plot.Elapsed.Text(even.step), plot.Elapsed.Text(course.step))
+	}
 	s := page.Section{
 		Title: "Over time",
-		Note:  fmt.Sprintf("Rates are those of %s each, everything else of %s.", plot.Elapsed.Text(even.step), plot.Elapsed.Text(course.step)),
+		Note:  note,
 		Figures: []page.Figure{
 			even.figure("Requests", "requests per second", plot.Number, rates...),
 			course.figure("In flight", "requests without an answer yet", plot.Number, course.line("in flight", 0, func(p Point) *float64 { return new(float64(p.InFlight)) })),

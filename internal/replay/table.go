@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -150,8 +151,15 @@ func optional[T any](v *T, format func(T) string) string {
 	return format(*v)
 }
 
-func rate(v float64) string    { return strconv.FormatFloat(v, 'f', 1, 64) }
 func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 1, 64) + " %" }
+
+// rate writes a number of something a second, with digits enough to tell it from others.
+func rate(v float64) string {
+	if v >= 1000 && v < math.MaxInt64 {
+		return count(int64(math.Round(v)))
+	}
+	return strconv.FormatFloat(v, 'f', 1, 64)
+}
 
 // seconds writes a duration, which a difference may make negative, with three digits or so.
 func seconds(v float64) string {
