@@ -135,7 +135,7 @@ func (s SLO) words() string {
 		seconds float64
 	}{{"TTFT", s.TTFTSeconds}, {"TPOT", s.TPOTSeconds}, {"E2E", s.E2ESeconds}} {
 		if b.seconds > 0 {
-			bounds = append(bounds, b.name+" ≤ "+plot.Seconds.Text(b.seconds))
+			bounds = append(bounds, b.name+"\u00a0≤\u00a0"+plot.Seconds.Text(b.seconds))
 		}
 	}
 	return cmp.Or(strings.Join(bounds, ", "), "no bound")
