@@ -128,6 +128,9 @@ func TestMistakesOfUseExitWithTwoAndNameThemselves(t *testing.T) {
 		{"gateway --digest-key-file empty.key", nil, "empty.key"},
 		{"bench --api-key-file empty.key http://127.0.0.1:1", nil, "empty.key"},
 		{"bench", nil, "one URL"},
+		{"bench --html missing/page.html http://127.0.0.1:1", nil, "--html: stat missing"},
+		{"bench --json bad.yaml/r.json http://127.0.0.1:1", nil, "bad.yaml"},
+		{"bench --json - --html - http://127.0.0.1:1", nil, "standard output"},
 		{"bench --workload pangram http://127.0.0.1:1", nil, "pangram"},
 	} {
 		out, _, err := run(t, tt.environ, append(strings.Fields(tt.args), flagsOf(tt.args)...)...)
@@ -225,7 +228,7 @@ func TestSimulatedEnginesAreListedServedAndBenched(t *testing.T) {
 			t.Errorf("%s serves %d %s", url, status, doc)
 		}
 	}
-	table, _, err := run(t, nil, "bench", urls[0], "--requests", "6", "--concurrency", "2", "--rounds", "3", "--input-tokens", "20", "--output-tokens", "4", "--json", "report.json")
+	table, _, err := run(t, nil, "bench", urls[0], "--requests", "6", "--concurrency", "2", "--rounds", "3", "--input-tokens", "20", "--output-tokens", "4", "--json", "report.json", "--html", "report.html")
 	if err != nil || table == "" {
 		t.Fatalf("bench: %v, %q", err, table)
 	}
@@ -239,6 +242,15 @@ func TestSimulatedEnginesAreListedServedAndBenched(t *testing.T) {
 	}
 	if err := json.Unmarshal(doc, &report); err != nil || report.Requests != 6 || report.Errors != 0 {
 		t.Errorf("report %.300s (%v), want six requests without an error", doc, err)
+	}
+	page, err := os.ReadFile("report.html")
+	if want := "radixbus bench " + urls[0] + " --concurrency 2 --input-tokens 20 --output-tokens 4 --requests 6 --rounds 3\n"; err != nil ||
+		!strings.Contains(string(page), "<svg") || !strings.Contains(strings.ReplaceAll(string(page), "</code>", "\n"), want) {
+		t.Errorf("the page (%v, %d bytes) has no chart, or not the command %q", err, len(page), want)
+	}
+	page2, _, err := run(t, nil, "bench", "compare", "one="+urls[0], "two="+urls[1], "--requests", "3", "--rounds", "1", "--warm", "0", "--output-tokens", "4", "--html", "-")
+	if err != nil || !strings.HasPrefix(page2, "<!doctype html>") || !strings.Contains(page2, "one, two") {
+		t.Errorf("bench compare --html -: %v, %.300q", err, page2)
 	}
 	if err := stop(); err != nil {
 		t.Errorf("sim = %v, want nil when asked to stop", err)
