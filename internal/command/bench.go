@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/radixbus/radixbus/internal/replay"
 )
@@ -42,7 +44,14 @@ func (e *env) benchCommand() *cobra.Command {
 			return nil
 		},
 	}
-	f := c.Flags()
+	b.flags(c.Flags())
+	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c.Context(), &b, args[0]) }
+	c.AddCommand(e.compareCommand())
+	return c
+}
+
+// flags are those of the load, which every command that makes one takes.
+func (b *benchFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&b.workload, "workload", "multiturn", "generated load: multiturn")
 	f.StringVar(&b.trace, "trace", "", "trace file, plain or .gz, in place of a workload")
 	f.StringVar(&b.format, "format", "", "the trace's format, when it is not to be recognised: "+formats())
@@ -64,8 +73,6 @@ func (e *env) benchCommand() *cobra.Command {
 	intVar(f, &b.turns.SystemTokens, "system-tokens", 0, 0, math.MaxInt32, "multiturn: tokens of each (default 2048)")
 	f.StringVar(&b.json, "json", "", "write the report to this file; - is standard output, without the table")
 	f.StringVar(&b.keyFile, "api-key-file", "", "file with the API key (default: $OPENAI_API_KEY)")
-	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c.Context(), &b, args[0]) }
-	return c
 }
 
 func formats() string {
@@ -76,8 +83,55 @@ func formats() string {
 	return strings.Join(names, ", ")
 }
 
-func (e *env) bench(ctx context.Context, b *benchFlags, url string) (err error) {
-	b.cfg.URL, b.cfg.NoStream = url, !b.stream
+func (e *env) bench(ctx context.Context, b *benchFlags, url string) error {
+	if err := e.configure(b); err != nil {
+		return err
+	}
+	b.cfg.URL = url
+	b.cfg.Progress, b.cfg.Terminal = e.Stderr, terminal(e.Stderr)
+	report, err := replay.Run(ctx, b.cfg)
+	if err != nil {
+		return usage(err)
+	}
+	if err := e.report(b.json, report); err != nil {
+		return err
+	}
+	if report.Errors > 0 {
+		return fmt.Errorf("%d of %d requests failed", report.Errors, report.Requests)
+	}
+	return nil
+}
+
+// usage is the exit code of an error of a run that did not begin.
+func usage(err error) error {
+	if errors.Is(err, replay.ErrConfig) {
+		return &ExitError{2, err}
+	}
+	return err
+}
+
+// report writes what came of a run: JSON to a file, if one is named, and a table, unless the file is standard output.
+func (e *env) report(file string, report interface{ WriteTable(io.Writer) error }) error {
+	doc, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		return fmt.Errorf("report: %w", err)
+	}
+	doc = append(doc, '\n')
+	if file == "-" {
+		_, err = e.Stdout.Write(doc)
+		return err
+	}
+	if file != "" {
+		if err := os.WriteFile(file, doc, 0o644); err != nil {
+			return fmt.Errorf("report: %w", err)
+		}
+	}
+	return report.WriteTable(e.Stdout)
+}
+
+// configure makes of the flags what is sent, but not where to.
+func (e *env) configure(b *benchFlags) (err error) {
+	b.cfg.NoStream = !b.stream
 	b.cfg.API = replay.Chat
 	if b.generate {
 		b.cfg.API = replay.Generate
@@ -92,33 +146,7 @@ func (e *env) bench(ctx context.Context, b *benchFlags, url string) (err error) 
 	if b.keyFile == "" {
 		b.cfg.APIKey = e.lookup("OPENAI_API_KEY")
 	}
-	b.cfg.Progress, b.cfg.Terminal = e.Stderr, terminal(e.Stderr)
-	report, err := replay.Run(ctx, b.cfg)
-	if err != nil {
-		if errors.Is(err, replay.ErrConfig) {
-			return &ExitError{2, err}
-		}
-		return err
-	}
-	doc, err := json.MarshalIndent(report, "", "  ")
-	if err != nil {
-		return fmt.Errorf("report: %w", err)
-	}
-	doc = append(doc, '\n')
-	if b.json != "" && b.json != "-" {
-		if err := os.WriteFile(b.json, doc, 0o644); err != nil {
-			return fmt.Errorf("report: %w", err)
-		}
-	}
-	if b.json == "-" {
-		_, err = e.Stdout.Write(doc)
-	} else {
-		err = report.WriteTable(e.Stdout)
-	}
-	if err == nil && report.Errors > 0 {
-		err = fmt.Errorf("%d of %d requests failed", report.Errors, report.Requests)
-	}
-	return err
+	return nil
 }
 
 // load opens the trace, or makes the workload.

@@ -85,26 +85,42 @@ func newRoot(p Process) *cobra.Command {
 	}
 	for _, c := range commands {
 		root.AddCommand(c)
-		flags := pflag.NewFlagSet(c.Name(), pflag.ContinueOnError)
-		flags.AddFlagSet(c.Flags())
-		root.PersistentFlags().VisitAll(func(f *pflag.Flag) {
-			if f.Name != "config" { // a file cannot name the file
-				flags.AddFlag(f)
-			}
-		})
-		e.all[c.Name()] = flags
+		e.know(c)
+		for _, sub := range c.Commands() {
+			e.know(sub)
+		}
 	}
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
-		if e.all[c.Name()] == nil {
+		name := section(c)
+		if e.all[name] == nil {
 			return nil // help, completion: nothing to configure
 		}
 		path := cmp.Or(e.config, e.lookup(config.EnvPrefix+"CONFIG"))
-		if err := config.Bind(c.Flags(), c.Name(), path, e.all, e.Environ); err != nil {
+		if err := config.Bind(c.Flags(), name, path, e.all, e.Environ); err != nil {
 			return &ExitError{2, err}
 		}
 		return nil
 	}
 	return root
+}
+
+// know takes a command's flags into those that environment and file may set.
+func (e *env) know(c *cobra.Command) {
+	name := section(c)
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
+	flags.AddFlagSet(c.Flags())
+	c.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Name != "config" { // a file cannot name the file
+			flags.AddFlag(f)
+		}
+	})
+	e.all[name] = flags
+}
+
+// section is what a configuration file calls a command: its name, with its parent's before it, as in bench-compare.
+func section(c *cobra.Command) string {
+	_, path, _ := strings.Cut(c.CommandPath(), " ")
+	return strings.ReplaceAll(path, " ", "-")
 }
 
 // log makes the process's logger: lines for people on a terminal, JSON otherwise.

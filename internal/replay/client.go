@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -34,8 +35,10 @@ type client struct {
 	cfg       Config
 	transport http.RoundTripper
 	close     func()
-	base      *url.URL
-	target    *url.URL
+	base      *url.URL   // of what is asked once
+	bases     []*url.URL // of all replicas
+	targets   []*url.URL // where prompts go, a replica each
+	turn      atomic.Uint64
 	header    http.Header // shared by all requests, which do not change it
 
 	// A body is one of the heads, the prompt, the matching limit, a number, and the rest.
@@ -46,11 +49,15 @@ type client struct {
 
 // newClient takes a Config with its defaults; prepare must follow. The caller calls close.
 func newClient(cfg Config) (*client, error) {
-	base, err := parseBase(cfg.URL)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	c := &client{cfg: cfg, transport: cfg.Transport, close: func() {}}
+	for _, raw := range append([]string{cfg.URL}, cfg.Replicas...) {
+		base, err := parseBase(raw)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		c.bases = append(c.bases, base)
 	}
-	c := &client{cfg: cfg, base: base, transport: cfg.Transport, close: func() {}}
+	c.base = c.bases[0]
 	if c.transport == nil {
 		pool := newPool(cfg.Concurrency)
 		c.transport, c.close = pool, pool.CloseIdleConnections
@@ -89,7 +96,7 @@ func (c *client) prepare(ctx context.Context) error {
 	c.authorize(c.header)
 	stream := strconv.FormatBool(!c.cfg.NoStream)
 	if c.cfg.API == Generate {
-		c.target = c.base.JoinPath("generate")
+		c.route("generate")
 		if c.cfg.Model != "" {
 			c.header.Set("x-radixbus-model", c.cfg.Model)
 		}
@@ -98,7 +105,7 @@ func (c *client) prepare(ctx context.Context) error {
 		c.rest = []byte(`,"temperature":0,"ignore_eos":true},"stream":` + stream + `}`)
 		return nil
 	}
-	c.target = c.base.JoinPath("v1/chat/completions")
+	c.route("v1/chat/completions")
 	head := append([]byte(`{"model":"`), appendEscaped(nil, c.cfg.Model)...)
 	head = append(head, `","messages":[`...)
 	c.messagesHead = head
@@ -114,6 +121,22 @@ func (c *client) prepare(ctx context.Context) error {
 	}
 	c.rest = []byte(rest + `}`)
 	return nil
+}
+
+// route says where on every replica prompts go.
+func (c *client) route(path string) {
+	c.targets = c.targets[:0]
+	for _, base := range c.bases {
+		c.targets = append(c.targets, base.JoinPath(path))
+	}
+}
+
+// target is whose turn it is.
+func (c *client) target() *url.URL {
+	if len(c.targets) == 1 {
+		return c.targets[0]
+	}
+	return c.targets[(c.turn.Add(1)-1)%uint64(len(c.targets))]
 }
 
 func (c *client) authorize(h http.Header) {
@@ -185,7 +208,7 @@ func (c *client) request(ctx context.Context, turn Turn) *http.Request {
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	reader, _ := open()
 	req := &http.Request{
-		Method: http.MethodPost, URL: c.target, Header: c.header,
+		Method: http.MethodPost, URL: c.target(), Header: c.header,
 		Body: reader, GetBody: open, ContentLength: int64(len(body)),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}

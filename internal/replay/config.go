@@ -30,6 +30,8 @@ const maxConcurrency = 16384
 type Config struct {
 	// URL is the endpoint's base, such as http://127.0.0.1:8080; a trailing /v1 is understood.
 	URL string
+	// Replicas are further endpoints like URL, each a base of its own: all are used in turn.
+	Replicas []string
 	// Workload says what to send.
 	Workload Workload
 	// API is the route used. Default Chat. A workload of message lists cannot be sent to Generate.
@@ -83,6 +85,9 @@ type Config struct {
 	// Transport replaces the HTTP/1.1 connection pool that Run makes (sized to Concurrency, no proxy) and
 	// closes. The caller closes a transport of its own.
 	Transport http.RoundTripper
+
+	// around, if set, is given the whole of the load to run, and sees what is before and after it.
+	around func(load func())
 }
 
 func (c Config) withDefaults() Config {
@@ -108,8 +113,10 @@ func (c Config) validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	if _, err := parseBase(c.URL); err != nil {
-		errs = append(errs, err)
+	for _, raw := range append([]string{c.URL}, c.Replicas...) {
+		if _, err := parseBase(raw); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	check(c.API == Chat || c.API == Generate, "unknown API %q: want %q or %q", c.API, Chat, Generate)
 	if c.Workload == nil {

@@ -9,6 +9,8 @@
 //
 // All times are taken at the client, so they include the network, the router and its queues.
 //
+//   - First byte: the first byte of the reply's head minus the moment of sending; known without streams too.
+//     Of a stream it may come long before any output.
 //   - TTFT: the first non-empty output chunk (text, reasoning or a tool call) minus the moment of sending.
 //     Known for streams only.
 //   - ITL: every gap between successive output chunks of one request, pooled over all requests. A chunk may

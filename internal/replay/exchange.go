@@ -36,10 +36,11 @@ type exchange struct {
 	message string
 	worker  string // who answered, if the router says so
 
-	sent, first, done time.Time // first is zero if there was no output, or no stream
-	gaps              []time.Duration
-	usage             usage
-	text              []byte // output so far
+	sent, head  time.Time // head is when the reply began; zero if there was none
+	first, done time.Time // first is zero if there was no output, or no stream
+	gaps        []time.Duration
+	usage       usage
+	text        []byte // output so far
 
 	events      *eventReader
 	chunk       chunk
@@ -68,6 +69,7 @@ func (x *exchange) do(ctx context.Context, c *client, turn Turn) {
 		x.done = time.Now()
 		return
 	}
+	x.head = time.Now()
 	defer resp.Body.Close()
 	if name := resp.Header.Get("x-radixbus-worker"); len(name) <= maxWorkerName {
 		x.worker = name

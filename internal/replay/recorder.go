@@ -15,6 +15,7 @@ type recorder struct {
 	unfinished           int64
 	kinds                map[Kind]int64
 	said                 map[Kind]string // by the first of a kind
+	ttfb                 samples
 	ttft, tpot, itl, e2e samples
 	workers              map[string]*tally
 	firstSent, lastDone  time.Time
@@ -64,6 +65,7 @@ func (r *recorder) record(x *exchange) {
 		}
 		return
 	}
+	r.ttfb.add(x.head.Sub(x.sent))
 	r.e2e.add(x.done.Sub(x.sent))
 	if x.first.IsZero() {
 		return
@@ -133,6 +135,7 @@ func (r *recorder) fill(rep *Report) {
 	t := r.total
 	rep.Requests, rep.Errors, rep.Unfinished = t.requests, t.errors, r.unfinished
 	rep.ErrorsByKind, rep.ErrorSamples = maps.Clone(r.kinds), maps.Clone(r.said)
+	rep.FirstByte = r.ttfb.distribution()
 	rep.TTFT, rep.TPOT = r.ttft.distribution(), r.tpot.distribution()
 	rep.ITL, rep.E2E = r.itl.distribution(), r.e2e.distribution()
 

@@ -28,7 +28,11 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	r := &runner{cfg: cfg, client: c, recorder: newRecorder()}
 	started := time.Now()
-	r.run(ctx)
+	if cfg.around != nil {
+		cfg.around(func() { r.run(ctx) })
+	} else {
+		r.run(ctx)
+	}
 
 	report := Report{
 		URL: strings.TrimSuffix(c.base.String(), "/"), API: cfg.API, Model: c.cfg.Model,

@@ -34,6 +34,8 @@ type Report struct {
 
 	DurationSeconds float64 `json:"duration_seconds"`
 
+	FirstByte Distribution `json:"first_byte_seconds"`
+
 	TTFT Distribution `json:"ttft_seconds"`
 	TPOT Distribution `json:"tpot_seconds"`
 	ITL  Distribution `json:"itl_seconds"`
