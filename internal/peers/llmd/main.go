@@ -2,6 +2,8 @@
 // Kubernetes: it serves HTTP as Envoy would with the picker's own configuration, asking it over ext-proc in full duplex,
 // and it is the picker's Kubernetes, with one pod whose ports are the engines.
 //
+//	front -listen 127.0.0.1:30900 -cluster 127.0.0.1:30901 -picker 127.0.0.1:9002 31000 31001 31002 31003
+//
 // Loopback only. What it costs itself is no part of the picker's figures.
 package main
 
@@ -9,6 +11,7 @@ import (
 	"flag"
 	"log"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -22,7 +25,15 @@ func main() {
 	labels := flag.String("labels", "app=engine", "labels of the pod, key=value, separated by commas")
 	flag.Parse()
 
-	go func() { log.Fatal(http.ListenAndServe(*cluster, onePod(pairs(*labels)))) }()
+	ports := make([]int, flag.NArg())
+	for i, arg := range flag.Args() {
+		port, err := strconv.Atoi(arg)
+		if err != nil {
+			log.Fatal(err)
+		}
+		ports[i] = port
+	}
+	go func() { log.Fatal(http.ListenAndServe(*cluster, newCluster(pairs(*labels), ports))) }()
 	conn, err := grpc.NewClient(*picker, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxBody), grpc.MaxCallSendMsgSize(maxBody)))
 	if err != nil {

@@ -31,16 +31,16 @@ def start(stage, engines):
         "users": [{"name": "nobody", "user": {}}],
     }))  # JSON is YAML too
     labels = ",".join(f"{key}={value}" for key, value in LABELS.items())
-    ports = ",".join(str(urllib.parse.urlsplit(url).port) for url in engines.urls)
+    ports = [urllib.parse.urlsplit(url).port for url in engines.urls]
     front = stage.spawn(
         "llmd-front", BIN / "llmd-front", "-listen", f"127.0.0.1:{port}", "-cluster", f"127.0.0.1:{cluster}",
-        "-picker", f"127.0.0.1:{picker}", "-labels", labels,
+        "-picker", f"127.0.0.1:{picker}", "-labels", labels, *ports,
     )
     process = stage.spawn(
         "llmd-epp", BIN / "epp", "--grpc-port", picker, "--grpc-health-port", health, "--metrics-port", metrics,
-        "--endpoint-selector", "app=engine", "--endpoint-target-ports", ports, "--pool-namespace", "default",
+        "--pool-name", "engines", "--pool-namespace", "default",
         "--secure-serving=false", "--metrics-endpoint-auth=false", "--tracing=false",
-        env={"KUBECONFIG": str(kubeconfig), "POD_NAME": "picker-0-0", "NAMESPACE": "default"},
+        env={"KUBECONFIG": str(kubeconfig), "NAMESPACE": "default"},
     )
     server = Server(f"http://127.0.0.1:{port}", [process], engines.model, engines=[front])
     return wait_for_answers(server)

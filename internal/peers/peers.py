@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Radixbus and other routers on one machine, measured in one run.
+
+  peers.py [install|run|table] [--only NAMES] [--suite NAMES] [--rounds N] [--quick]
+
+Without a command it does all three: installs what is missing, measures, and writes the table into docs/benchmarks.md. Names are
+separated by commas. Each suite leaves a file of its own in docs/benchmarks, and the table is made of the files that are there;
+with --quick, or with --only, the files and the table are written to the cache folder, as they are no whole measurement.
+
+It needs Linux, Python 3.11 and Go. What is installed stays below $RADIXBUS_PEERS_HOME, by default .cache/peers.
+"""
+
+import argparse
+import datetime
+import json
+import signal
+import sys
+import time
+
+sys.dont_write_bytecode = True
+
+import machine
+import selftest
+import table
+from home import HOME, REPOSITORY, Skip, locked
+from process import raise_file_limit
+from rivals import registry
+from suites import Effort, bodies, held, idle, paths
+
+SUITES = {suite.name: suite for module in (paths, bodies, idle, held) for suite in module.SUITES}
+DOCUMENTS = REPOSITORY / "docs" / "benchmarks"
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=["install", "run", "table", "all"], default="all")
+    parser.add_argument("--only", default="", help="rivals: " + ", ".join(rival.name for rival in registry.RIVALS))
+    parser.add_argument("--suite", default="", help="suites: " + ", ".join(SUITES))
+    parser.add_argument("--rounds", type=int, default=0, help="of each suite (default 5, quick 2)")
+    parser.add_argument("--quick", action="store_true", help="a look in three minutes")
+    parser.add_argument("--self-test", action="store_true", help="check the arithmetic, without any rival")
+    options = parser.parse_args()
+    if options.self_test:
+        sys.exit(selftest.main())
+    if not sys.platform.startswith("linux"):
+        sys.exit("peers.py counts what processes use in /proc: it needs Linux")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    raise_file_limit()
+
+    whole = not options.quick and not options.only
+    documents = DOCUMENTS if whole else HOME / "results"
+    page = PAGE if whole else documents / "table.md"
+    names = [name for name in options.suite.split(",") if name] or (["core", "stream64", "idle"] if options.quick else list(SUITES))
+    if unknown := set(names) - set(SUITES):
+        sys.exit(f"no suite is called {', '.join(sorted(unknown))}: {', '.join(SUITES)}")
+    if options.command == "table":
+        return table.write(DOCUMENTS, PAGE)
+
+    rivals, skipped = install(registry.chosen([name for name in options.only.split(",") if name]))
+    if options.command == "install":
+        return None
+    effort = Effort(options.rounds or (2 if options.quick else 5), options.quick)
+    for name in names:
+        measure(SUITES[name], rivals, skipped, effort, documents)
+    if options.command == "all":
+        table.write(documents, page)
+    return None
+
+
+def install(rivals):
+    """The rivals that can be had, and of the others why not."""
+    found, skipped = [], {}
+    with locked():
+        for rival in rivals:
+            try:
+                rival.install()
+                found.append(rival)
+            except Skip as reason:
+                skipped[rival.name] = str(reason)
+                print(f"{rival.name} is left out: {reason}", flush=True)
+    return found, skipped
+
+
+def measure(suite, rivals, skipped, effort, documents):
+    """Runs one suite and writes its file."""
+    skipped = skipped | {rival.name: rival.skips[suite.name] for rival in rivals if suite.name in rival.skips}
+    rivals = [rival for rival in rivals if suite.name not in rival.skips]
+    print(f"{suite.name}: {', '.join(rival.name for rival in rivals)}", flush=True)
+    began = time.monotonic()
+    document = {
+        "suite": suite.name,
+        "date": datetime.date.today().isoformat(),
+        "machine": machine.describe(),
+        "rounds": effort.rounds,
+        "quick": effort.quick,
+        "versions": {rival.name: rival.version for rival in rivals if rival.version},
+        "skipped": skipped,
+        "result": suite.run(rivals, effort),
+    }
+    documents.mkdir(parents=True, exist_ok=True)
+    file = documents / f"peers-{suite.name}.json"
+    file.write_text(compact(document))
+    print(f"{suite.name}: {file} after {time.monotonic() - began:.0f} s", flush=True)
+
+
+def compact(document):
+    """JSON with a line for each measure: small, and readable in a diff."""
+    lines = json.dumps(document, indent=1).splitlines()
+    out, depth = [], 0
+    for line in lines:
+        text = line.strip()
+        if depth:
+            out[-1] += text if text.startswith("]") else (" " if out[-1].endswith(",") else "") + text
+        else:
+            out.append(line)
+        if text.endswith("["):
+            depth += 1
+        elif text.startswith("]") and depth:
+            depth -= 1
+    return "\n".join(out) + "\n"
+
+
+if __name__ == "__main__":
+    main()
