@@ -1,5 +1,6 @@
 """What the way through a router costs: single requests, throughput, streams."""
 
+import time
 from dataclasses import dataclass, replace
 
 from home import Skip
@@ -33,6 +34,8 @@ UNPACED = [Case("unpaced", "32 streams of 200 tokens, as fast as they are read",
 # Rivals that are slow are measured apart, with fewer requests, beside these.
 REFERENCES = ("direct", "smg", "reverseproxy")
 
+SETTLE = 2  # seconds: who answers knows one engine, and not yet all
+
 
 def suite(name, cases, pace_ms=0):
     def run(rivals, effort):
@@ -59,6 +62,7 @@ def measure(rivals, cases, pace_ms, effort, few):
                 servers[rival.name] = rival.start(stage, engines)
             except Skip as reason:
                 found["skipped"][rival.name] = str(reason)
+        time.sleep(SETTLE)
         for case in cases:
             print(f"  {case.title}: {', '.join(servers)}", flush=True)
             requests = effort.scaled(case.requests, case.concurrency) if not case.stream else case.requests
