@@ -25,6 +25,12 @@ const (
 // maxConcurrency bounds users: each costs a goroutine, a connection and its buffers, about 60 KB.
 const maxConcurrency = 16384
 
+// Bounds of rates and speeds.
+const (
+	minRate = 1e-6
+	maxRate = 1e6
+)
+
 // Config describes one run. URL and Workload are required; the zero value of every other field means its
 // documented default.
 type Config struct {
@@ -51,9 +57,18 @@ type Config struct {
 	// OutputTokens overrides the max_tokens of every request. Default: what the workload says.
 	OutputTokens int
 
-	// Concurrency is the number of users, and so the most requests in flight. Default 16, at most 16384.
+	// Arrivals decides when conversations begin. Default: Poisson if Rate is set, Recorded if the workload knows its
+	// times, else Closed.
+	Arrivals Arrivals
+	// Rate is how many conversations begin a second (requests, where conversations have one turn), for Poisson and
+	// Fixed arrivals only.
+	Rate float64
+	// Speed divides recorded times, for Recorded arrivals only. Default 1.
+	Speed float64
+	// Concurrency is the number of users of a closed loop, and the most conversations that an open one holds at a time;
+	// so no more requests than that are in flight. Default 16, in an open loop 4096; at most 16384.
 	Concurrency int
-	// Interleave is how many conversations each user keeps open; the next turn comes from a random one of
+	// Interleave is how many conversations each user of a closed loop keeps open; the next turn comes from a random one of
 	// those whose think time is over. Default 1: conversations back to back. SGLang's
 	// bench_multiturn keeps 256 clients open at 128 in flight: Concurrency 128, Interleave 2.
 	Interleave int
@@ -63,10 +78,16 @@ type Config struct {
 	// Conversations ends the run after so many conversations. Default: no such bound if Requests is set,
 	// else the workload's natural size.
 	Conversations int
-	// Think is the pause between a reply and the next turn of the same conversation. Default none.
+	// Think is the pause between a reply and the next turn of the same conversation, where the workload does not know
+	// it. Default none.
 	Think time.Duration
 	// Seed fixes generated content. Default 1, as in SGLang's bench_serving.
 	Seed uint64
+
+	// SLO bounds what a request may take; Attainment is the share of requests that must be within, default 0.9. Default:
+	// no bounds, and no word about them in the report.
+	SLO        SLO
+	Attainment float64
 
 	// Timeout bounds one request, from sending to the end of the reply. Default 5 min.
 	Timeout time.Duration
@@ -92,7 +113,18 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.API = cmp.Or(c.API, Chat)
-	c.Concurrency = cmp.Or(c.Concurrency, 16)
+	if c.Arrivals == "" {
+		c.Arrivals = c.naturalArrivals()
+	}
+	users := 4096
+	if c.Arrivals == Closed {
+		users = 16
+	}
+	if c.Arrivals == Recorded {
+		c.Speed = cmp.Or(c.Speed, 1)
+	}
+	c.Concurrency = cmp.Or(c.Concurrency, users)
+	c.Attainment = cmp.Or(c.Attainment, 0.9)
 	c.Interleave = cmp.Or(c.Interleave, 1)
 	c.Seed = cmp.Or(c.Seed, 1)
 	c.Timeout = cmp.Or(c.Timeout, 5*time.Minute)
@@ -104,6 +136,25 @@ func (c Config) withDefaults() Config {
 	}
 	return c
 }
+
+func (c Config) naturalArrivals() Arrivals {
+	switch {
+	case c.Rate != 0:
+		return Poisson
+	case c.timed():
+		return Recorded
+	}
+	return Closed
+}
+
+// timed reports whether the workload knows when its conversations began.
+func (c Config) timed() bool {
+	w, ok := c.Workload.(Timed)
+	return ok && w.Times(c.Seed) != nil
+}
+
+// think is the pause before a turn that is not a conversation's first.
+func (c Config) think(turn Turn) time.Duration { return cmp.Or(turn.Think, c.Think) }
 
 // validate reports everything that is wrong with a Config that has its defaults.
 func (c Config) validate() error {
@@ -125,6 +176,24 @@ func (c Config) validate() error {
 		check(c.Workload.Supports(c.API), "workload %q cannot be sent to the %s API", c.Workload.Name(), c.API)
 	}
 	check(c.Concurrency > 0 && c.Concurrency <= maxConcurrency, "concurrency %d is not in 1..%d", c.Concurrency, maxConcurrency)
+	switch c.Arrivals {
+	case Closed, Recorded:
+		check(c.Rate == 0, "a rate without %s or %s arrivals", Poisson, Fixed)
+	case Poisson, Fixed:
+		check(c.Rate >= minRate && c.Rate <= maxRate, "rate %v is not in %v..%v a second", c.Rate, minRate, float64(maxRate))
+	default:
+		check(false, "unknown arrivals %q: want %s, %s, %s or %s", c.Arrivals, Closed, Poisson, Fixed, Recorded)
+	}
+	if c.Arrivals == Recorded {
+		check(c.timed(), "the workload knows no times to send at")
+		check(c.Speed >= minRate && c.Speed <= maxRate, "speed %v is not in %v..%v", c.Speed, minRate, float64(maxRate))
+	} else {
+		check(c.Speed == 0, "a speed without a trace's own times")
+	}
+	check(c.Arrivals == Closed || c.Interleave == 1, "an open loop does not interleave conversations")
+	check(c.Attainment > 0 && c.Attainment <= 1, "attainment %v is not in 0..1", c.Attainment)
+	check(c.SLO.valid(), "an SLO's bound is not positive")
+	check(!c.NoStream || c.SLO.TTFTSeconds == 0 && c.SLO.TPOTSeconds == 0, "TTFT and TPOT are known of streams only")
 	check(c.Interleave > 0 && c.Interleave <= 1<<16, "interleave %d is not in 1..65536", c.Interleave)
 	check(c.Conversations >= 0, "conversations %d is negative", c.Conversations)
 	check(c.OutputTokens >= 0, "output tokens %d is negative", c.OutputTokens)

@@ -1,11 +1,5 @@
 package replay
 
-import (
-	"errors"
-	"fmt"
-	"math/rand/v2"
-)
-
 // MultiturnConfig shapes generated conversations. The zero value of every field means its documented
 // default, which is that of SGLang's benchmark/hicache/bench_multiturn.py unless said otherwise.
 type MultiturnConfig struct {
@@ -39,32 +33,24 @@ type Multiturn struct{ cfg MultiturnConfig }
 
 // NewMultiturn checks cfg and applies its defaults.
 func NewMultiturn(cfg MultiturnConfig) (*Multiturn, error) {
-	var errs []error
-	setting := func(name string, value *int, def, most int) {
-		if *value == 0 {
-			*value = def
-		}
-		if *value < 0 || *value > most {
-			errs = append(errs, fmt.Errorf("%s %d is not in 0..%d", name, *value, most))
-		}
-	}
-	setting("rounds", &cfg.Rounds, 5, 1<<16)
-	setting("input tokens", &cfg.InputTokens, 512, maxPromptBytes/wordBytes)
-	setting("output tokens", &cfg.OutputTokens, 64, maxPromptBytes/wordBytes)
-	setting("system prompts", &cfg.SystemPrompts, 0, 1<<30)
+	var s settings
+	s.number("rounds", &cfg.Rounds, 5, 1<<16)
+	s.number("input tokens", &cfg.InputTokens, 512, maxPromptBytes/wordBytes)
+	s.number("output tokens", &cfg.OutputTokens, 64, maxPromptBytes/wordBytes)
+	s.number("system prompts", &cfg.SystemPrompts, 0, 1<<30)
 	systemDefault := 0
 	if cfg.SystemPrompts > 0 {
 		systemDefault = 2048
 	}
-	setting("system tokens", &cfg.SystemTokens, systemDefault, maxPromptBytes/wordBytes)
+	s.number("system tokens", &cfg.SystemTokens, systemDefault, maxPromptBytes/wordBytes)
 	if cfg.SystemTokens > 0 && cfg.SystemPrompts == 0 {
-		errs = append(errs, errors.New("system tokens without system prompts"))
+		s.wrong("system tokens without system prompts")
 	}
-	if len(errs) == 0 && (cfg.Rounds*cfg.InputTokens+cfg.SystemTokens)*wordBytes > maxPromptBytes {
-		errs = append(errs, fmt.Errorf("a conversation would pass %d bytes", maxPromptBytes))
+	if len(s.errs) == 0 && (cfg.Rounds*cfg.InputTokens+cfg.SystemTokens)*wordBytes > maxPromptBytes {
+		s.wrong("a conversation would pass %d bytes", maxPromptBytes)
 	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("%w: multiturn: %w", ErrConfig, errors.Join(errs...))
+	if err := s.err("multiturn"); err != nil {
+		return nil, err
 	}
 	return &Multiturn{cfg: cfg}, nil
 }
@@ -87,20 +73,16 @@ func (m *Multiturn) Size() (conversations, requests int) {
 	return multiturnClients, multiturnClients * m.cfg.Rounds
 }
 
-// Purposes of random streams.
-const (
-	questionText = iota
-	systemText
-)
-
 func (m *Multiturn) Conversation(n int, seed uint64, api API) (Conversation, bool) {
 	if n < 0 {
 		return nil, false
 	}
 	d := dialogue{
-		cfg:  m.cfg,
-		rng:  stream(seed, questionText, uint64(n)),
-		chat: api == Chat,
+		rng:       stream(seed, questionText, uint64(n)),
+		chat:      api == Chat,
+		turns:     m.cfg.Rounds,
+		question:  exactly(m.cfg.InputTokens),
+		maxTokens: m.cfg.OutputTokens,
 	}
 	if m.cfg.SystemPrompts > 0 {
 		group := uint64(n % m.cfg.SystemPrompts)
@@ -109,58 +91,4 @@ func (m *Multiturn) Conversation(n int, seed uint64, api API) (Conversation, boo
 		d.end()
 	}
 	return &d, true
-}
-
-// A dialogue is one generated conversation.
-type dialogue struct {
-	cfg   MultiturnConfig
-	rng   *rand.PCG
-	chat  bool
-	round int
-	// history is everything said so far, encoded for the API.
-	history []byte
-}
-
-func (d *dialogue) Next(reply Reply) (Turn, bool) {
-	if d.round == d.cfg.Rounds || (d.round > 0 && !reply.OK) {
-		return Turn{}, false
-	}
-	if d.round > 0 {
-		d.begin("assistant")
-		d.history = appendEscaped(d.history, reply.Text)
-		d.end()
-	}
-	d.round++
-	d.begin("user")
-	d.history = appendWords(d.history, d.rng, d.cfg.InputTokens)
-	d.end()
-	turn := Turn{MaxTokens: d.cfg.OutputTokens}
-	if d.chat {
-		turn.Messages = d.history
-	} else {
-		turn.Text = d.history
-	}
-	return turn, true
-}
-
-// begin and end put a message's frame around text: as a chat message, or, for /generate, set off from what
-// precedes it by an empty line. Replies follow their question directly there: they continue it.
-func (d *dialogue) begin(role string) {
-	switch {
-	case !d.chat && role != "assistant" && len(d.history) > 0:
-		d.history = append(d.history, `\n\n`...)
-	case d.chat:
-		if len(d.history) > 0 {
-			d.history = append(d.history, ',')
-		}
-		d.history = append(d.history, `{"role":"`...)
-		d.history = append(d.history, role...)
-		d.history = append(d.history, `","content":"`...)
-	}
-}
-
-func (d *dialogue) end() {
-	if d.chat {
-		d.history = append(d.history, `"}`...)
-	}
 }

@@ -274,11 +274,11 @@ func TestBucketsCoverEveryDuration(t *testing.T) {
 
 // TestWorkerNamesAreBounded: an endpoint that makes up names does not make memory grow.
 func TestWorkerNamesAreBounded(t *testing.T) {
-	r := newRecorder()
+	r := newRecorder(Config{}, time.Time{})
 	x := newExchange(Config{MaxEventBytes: 10})
 	for i := range maxWorkers + 10 {
 		x.worker = "w" + strings.Repeat("x", i%7) + string(rune('a'+i%26)) + time.Duration(i).String()
-		r.record(x)
+		r.record(x, time.Time{})
 	}
 	var rep Report
 	r.fill(&rep)

@@ -9,6 +9,9 @@ import (
 
 // A recorder adds up what users saw. It is safe for concurrent use.
 type recorder struct {
+	slo    SLO
+	wanted float64 // share of requests within it
+
 	mu sync.Mutex
 	// guarded by mu
 	total                tally
@@ -17,8 +20,11 @@ type recorder struct {
 	said                 map[Kind]string // by the first of a kind
 	ttfb                 samples
 	ttft, tpot, itl, e2e samples
+	lateness             samples
+	late, met            int64
 	workers              map[string]*tally
 	firstSent, lastDone  time.Time
+	timeline             timeline
 }
 
 // A tally counts concluded requests, and the tokens of those that succeeded.
@@ -37,14 +43,27 @@ const (
 	otherWorkers = "(others)"
 )
 
-func newRecorder() *recorder {
-	return &recorder{kinds: map[Kind]int64{}, said: map[Kind]string{}, workers: map[string]*tally{}}
+// newRecorder takes a Config with its defaults.
+func newRecorder(cfg Config, started time.Time) *recorder {
+	return &recorder{
+		slo: cfg.SLO, wanted: cfg.Attainment, timeline: newTimeline(started),
+		kinds: map[Kind]int64{}, said: map[Kind]string{}, workers: map[string]*tally{},
+	}
 }
 
-// record takes in one exchange; it keeps nothing of its memory.
-func (r *recorder) record(x *exchange) {
+// record takes in one exchange; it keeps nothing of its memory. In an open loop due is when it should have been sent,
+// else zero.
+func (r *recorder) record(x *exchange, due time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.timeline.add(x)
+	if !due.IsZero() {
+		lateness := x.sent.Sub(due)
+		r.lateness.add(lateness)
+		if lateness > LateAfter {
+			r.late++
+		}
+	}
 	if x.kind == unfinished {
 		r.unfinished++
 		return
@@ -66,6 +85,9 @@ func (r *recorder) record(x *exchange) {
 		return
 	}
 	r.ttfb.add(x.head.Sub(x.sent))
+	if r.slo.met(x) {
+		r.met++
+	}
 	r.e2e.add(x.done.Sub(x.sent))
 	if x.first.IsZero() {
 		return
@@ -74,9 +96,17 @@ func (r *recorder) record(x *exchange) {
 	for _, gap := range x.gaps {
 		r.itl.add(gap)
 	}
-	if x.usage.output > 1 {
-		r.tpot.add(x.done.Sub(x.first) / time.Duration(x.usage.output-1))
+	if tpot, ok := x.tpot(); ok {
+		r.tpot.add(tpot)
 	}
+}
+
+// tpot is the mean time per output token after the first; false if it is not known, or there is only one.
+func (x *exchange) tpot() (time.Duration, bool) {
+	if x.first.IsZero() || x.usage.output < 2 {
+		return 0, false
+	}
+	return x.done.Sub(x.first) / time.Duration(x.usage.output-1), true
 }
 
 func (r *recorder) worker(name string) *tally {
@@ -121,6 +151,9 @@ func (t *tally) hitRate() *float64 {
 	return new(float64(t.cached) / float64(t.prompt))
 }
 
+// work is what was to be computed, in tokens.
+func (t *tally) work() int64 { return max(0, t.prompt-t.cached) + t.output }
+
 // live is what a progress bar shows.
 func (r *recorder) live() tally {
 	r.mu.Lock()
@@ -138,6 +171,11 @@ func (r *recorder) fill(rep *Report) {
 	rep.FirstByte = r.ttfb.distribution()
 	rep.TTFT, rep.TPOT = r.ttft.distribution(), r.tpot.distribution()
 	rep.ITL, rep.E2E = r.itl.distribution(), r.e2e.distribution()
+	rep.Late, rep.Lateness = r.late, r.lateness.distribution()
+	rep.Curves = Curves{ // after the distributions: they have sorted what these read
+		TTFT: r.ttft.curve(), TPOT: r.tpot.curve(), ITL: r.itl.curve(), E2E: r.e2e.curve(), Lateness: r.lateness.curve(),
+	}
+	rep.Series = r.timeline.series()
 
 	seconds := r.lastDone.Sub(r.firstSent).Seconds()
 	rep.DurationSeconds = seconds
@@ -162,10 +200,21 @@ func (r *recorder) fill(rep *Report) {
 		rep.CachedTokens = new(t.cached)
 	}
 	rep.HitRate = t.hitRate()
+	if r.slo != (SLO{}) {
+		g := &Goodput{SLO: r.slo, Met: r.met, Wanted: r.wanted, RequestsPerSecond: perSecond(float64(r.met))}
+		g.Attainment = float64(g.Met) / float64(max(t.requests, 1))
+		g.Missed = g.Attainment < g.Wanted
+		rep.Goodput = g
+	}
 	rep.Workers = make(map[string]WorkerShare, len(r.workers))
-	named := int64(0)
+	named, work, most := int64(0), int64(0), int64(0)
 	for _, w := range r.workers {
 		named += w.requests
+		work += w.work()
+		most = max(most, w.work())
+	}
+	if work > 0 {
+		rep.WorkMaxOverMean = new(float64(most) * float64(len(r.workers)) / float64(work))
 	}
 	for name, w := range r.workers {
 		rep.Workers[name] = WorkerShare{
@@ -173,6 +222,11 @@ func (r *recorder) fill(rep *Report) {
 			Errors:   w.errors,
 			Share:    float64(w.requests) / float64(cmp.Or(named, 1)),
 			HitRate:  w.hitRate(),
+
+			PromptTokens: w.prompt,
+			CachedTokens: w.cached,
+			OutputTokens: w.output,
+			Work:         w.work(),
 		}
 	}
 }

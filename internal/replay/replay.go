@@ -26,8 +26,8 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err := c.prepare(ctx); err != nil {
 		return Report{}, err
 	}
-	r := &runner{cfg: cfg, client: c, recorder: newRecorder()}
 	started := time.Now()
+	r := &runner{cfg: cfg, client: c, recorder: newRecorder(cfg, started)}
 	if cfg.around != nil {
 		cfg.around(func() { r.run(ctx) })
 	} else {
@@ -39,6 +39,13 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		Workload: cfg.Workload.Name(), Parameters: cfg.Workload.Params(), Seed: cfg.Seed,
 		Stream: !cfg.NoStream, Concurrency: cfg.Concurrency, Interleave: cfg.Interleave,
 		ThinkSeconds: cfg.Think.Seconds(), Started: started.UTC(),
+		Arrivals: cfg.Arrivals,
+	}
+	switch cfg.Arrivals {
+	case Poisson, Fixed:
+		report.Rate = cfg.Rate
+	case Recorded:
+		report.Speed = cfg.Speed
 	}
 	r.recorder.fill(&report)
 	all := cfg.Requests > 0 && r.sent.Load() >= int64(cfg.Requests) && report.Unfinished == 0
@@ -52,7 +59,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	return report, nil
 }
 
-// A runner shares out conversations and requests among users.
+// A runner shares out conversations and requests among those who send them.
 type runner struct {
 	cfg      Config
 	client   *client
@@ -63,7 +70,7 @@ type runner struct {
 	cutShort atomic.Bool  // a user stopped because the context ended
 }
 
-// run returns when every user has stopped.
+// run returns when everything it started has ended.
 func (r *runner) run(ctx context.Context) {
 	flight, abandon := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abandon(nil)
@@ -72,7 +79,19 @@ func (r *runner) run(ctx context.Context) {
 	if r.cfg.Progress != nil && r.cfg.Terminal {
 		others.Go(func() { showProgress(flight, r.cfg.Progress, r.expected(), r.recorder.live) })
 	}
+	if r.cfg.Arrivals == Closed {
+		r.closedLoop(ctx, flight)
+	} else {
+		r.openLoop(ctx, flight)
+	}
+	abandon(nil)
+	others.Wait()
+}
+
+// closedLoop returns when every user has stopped.
+func (r *runner) closedLoop(ctx, flight context.Context) {
 	var users sync.WaitGroup
+	defer users.Wait()
 	for n := range r.cfg.Concurrency {
 		users.Go(func() {
 			u := user{
@@ -83,9 +102,6 @@ func (r *runner) run(ctx context.Context) {
 			u.run(ctx, flight)
 		})
 	}
-	users.Wait()
-	abandon(nil)
-	others.Wait()
 }
 
 // graceThen abandons requests in flight once ctx has ended and the grace has passed.
@@ -114,18 +130,25 @@ func (r *runner) expected() int {
 
 // conversation opens the next one; false when there are to be no more.
 func (r *runner) conversation() (Conversation, bool) {
-	n := r.opened.Add(1) - 1
-	if r.cfg.Conversations > 0 && n >= int64(r.cfg.Conversations) {
+	n, ok := r.conversationLeft()
+	if !ok {
 		return nil, false
 	}
-	return r.cfg.Workload.Conversation(int(n), r.cfg.Seed, r.cfg.API)
+	return r.cfg.Workload.Conversation(n, r.cfg.Seed, r.cfg.API)
 }
 
-// ticket allows one more request; false when all have been sent.
-func (r *runner) ticket() bool {
-	if n := r.sent.Add(1); r.cfg.Requests > 0 && n > int64(r.cfg.Requests) {
+// conversationLeft allows one more conversation and counts it; false when there are to be no more.
+func (r *runner) conversationLeft() (n int, ok bool) {
+	opened := r.opened.Add(1)
+	return int(opened - 1), r.cfg.Conversations == 0 || opened <= int64(r.cfg.Conversations)
+}
+
+// ticket allows one more request, and says whether it is the last; got is false when all have been sent.
+func (r *runner) ticket() (got, last bool) {
+	n, most := r.sent.Add(1), int64(r.cfg.Requests)
+	if most > 0 && n > most {
 		r.sent.Add(-1)
-		return false
+		return false, false
 	}
-	return true
+	return true, n == most
 }

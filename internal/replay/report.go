@@ -36,6 +36,19 @@ type Report struct {
 
 	FirstByte Distribution `json:"first_byte_seconds"`
 
+	// Arrivals says what decided when requests were sent: "closed" (replies and think times), or, in an open loop,
+	// "poisson", "fixed" or "trace". Rate is what was asked for, conversations per second; Speed is how much faster
+	// than recorded a trace ran. Lateness is by how much an
+	// open loop's requests were sent after they were due, and Late counts those beyond [LateAfter].
+	Arrivals Arrivals     `json:"arrivals"`
+	Rate     float64      `json:"rate,omitempty"`
+	Speed    float64      `json:"speed,omitempty"`
+	Late     int64        `json:"late"`
+	Lateness Distribution `json:"lateness_seconds"`
+
+	// Goodput is nil if no SLO was set.
+	Goodput *Goodput `json:"goodput"`
+
 	TTFT Distribution `json:"ttft_seconds"`
 	TPOT Distribution `json:"tpot_seconds"`
 	ITL  Distribution `json:"itl_seconds"`
@@ -56,6 +69,11 @@ type Report struct {
 
 	// Workers is the share of each worker that named itself in x-radixbus-worker.
 	Workers map[string]WorkerShare `json:"workers"`
+	// WorkMaxOverMean is the work of the worker that had most by the mean of all that are named; nil if no worker is.
+	WorkMaxOverMean *float64 `json:"work_max_over_mean"`
+
+	Series Series `json:"series"`
+	Curves Curves `json:"curves"`
 }
 
 // A WorkerShare is one worker's part. Share is of the requests that name a worker, 0 to 1.
@@ -64,6 +82,12 @@ type WorkerShare struct {
 	Errors   int64    `json:"errors"`
 	Share    float64  `json:"share"`
 	HitRate  *float64 `json:"hit_rate"`
+	// PromptTokens, CachedTokens and OutputTokens are sums of what its replies reported. Work is what it had to
+	// compute of them, in tokens: prompts less what was cached, and output.
+	PromptTokens int64 `json:"prompt_tokens"`
+	CachedTokens int64 `json:"cached_tokens"`
+	OutputTokens int64 `json:"output_tokens"`
+	Work         int64 `json:"work_tokens"`
 }
 
 // A Distribution summarises one metric, in seconds. With Count 0 the other fields mean nothing, and are null

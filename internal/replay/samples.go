@@ -64,6 +64,28 @@ func (s *samples) quantile(q float64) float64 {
 	return a + (b-a)*(rank-float64(low))
 }
 
+// curve is the cumulative distribution at up to MaxCurve shares. The exact values must be sorted.
+func (s *samples) curve() Curve {
+	var c Curve
+	if s.count == 0 {
+		return c
+	}
+	point := func(share float64) {
+		c.Shares = append(c.Shares, share)
+		c.Seconds = append(c.Seconds, s.quantile(share))
+	}
+	for i := range 99 {
+		point(float64(i) / 100)
+	}
+	for i := range 19 {
+		point(float64(1980+i) / 2000) // 0.99 to 0.999
+	}
+	for _, share := range []float64{0.9995, 0.9999, 1} {
+		point(share)
+	}
+	return c
+}
+
 // at returns the value of a rank, in seconds.
 func (s *samples) at(rank int64) float64 {
 	if s.hist == nil {

@@ -20,7 +20,7 @@ func (r Report) WriteTable(w io.Writer) error {
 	t.line("%s on %s", r.Workload, r.URL)
 	t.row("model", cmp.Or(r.Model, "(not named)"))
 	t.row("api", fmt.Sprintf("%s, %s", r.API, map[bool]string{true: "streamed", false: "not streamed"}[r.Stream]))
-	t.row("users", fmt.Sprintf("%d, %d open conversation(s) each, think %s", r.Concurrency, r.Interleave, seconds(r.ThinkSeconds)))
+	t.row(r.arrivals())
 	t.row("seed", strconv.FormatUint(r.Seed, 10))
 	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
 		t.row(strings.ReplaceAll(name, "_", " "), fmt.Sprint(r.Parameters[name]))
@@ -43,6 +43,17 @@ func (r Report) WriteTable(w io.Writer) error {
 	t.row("prompt tokens/s", optional(r.PromptTokensPerSecond, rate))
 	t.row("output tokens/s", optional(r.OutputTokensPerSecond, rate))
 	t.row("mean concurrency", rate(r.MeanConcurrency))
+	if r.Lateness.Count > 0 {
+		t.row("sent late", fmt.Sprintf("%s of %s by more than %v", count(r.Late), count(r.Lateness.Count), LateAfter))
+	}
+	if g := r.Goodput; g != nil {
+		verdict := "held"
+		if g.Missed {
+			verdict = "MISSED"
+		}
+		t.row("SLO", fmt.Sprintf("%s: %s by %s (%s wanted)", g.SLO, verdict, percent(g.Attainment), percent(g.Wanted)))
+		t.row("goodput", rate(g.RequestsPerSecond)+" requests/s")
+	}
 
 	t.line("")
 	t.row("prompt tokens", optional(r.PromptTokens, count))
@@ -60,18 +71,41 @@ func (r Report) WriteTable(w io.Writer) error {
 	t.distribution("TPOT", r.TPOT)
 	t.distribution("ITL", r.ITL)
 	t.distribution("E2E", r.E2E)
+	if r.Lateness.Count > 0 {
+		t.distribution("lateness", r.Lateness)
+	}
 	t.end()
 
 	if len(r.Workers) > 0 {
 		t.line("")
-		t.row("worker", "requests", "share", "hit rate", "errors")
+		t.row("worker", "requests", "share", "hit rate", "errors", "work tokens")
 		for _, name := range slices.Sorted(maps.Keys(r.Workers)) {
 			w := r.Workers[name]
-			t.row(oneLine(name), count(w.Requests), percent(w.Share), optional(w.HitRate, percent), count(w.Errors))
+			t.row(oneLine(name), count(w.Requests), percent(w.Share), optional(w.HitRate, percent), count(w.Errors), count(w.Work))
 		}
 		t.end()
+		if r.WorkMaxOverMean != nil {
+			t.line("  the worker with most work had %.2f times the mean", *r.WorkMaxOverMean)
+			t.end()
+		}
 	}
 	return t.err
+}
+
+// arrivals names what decided when requests were sent, and says how.
+func (r Report) arrivals() (name, how string) {
+	think := ""
+	if r.ThinkSeconds > 0 {
+		think = ", think " + seconds(r.ThinkSeconds)
+	}
+	limit := fmt.Sprintf(", %s at a time at most", count(int64(r.Concurrency)))
+	switch r.Arrivals {
+	case Poisson, Fixed:
+		return "open loop", fmt.Sprintf("%s arrivals, %s a second%s%s", r.Arrivals, strconv.FormatFloat(r.Rate, 'g', 6, 64), limit, think)
+	case Recorded:
+		return "open loop", fmt.Sprintf("recorded arrivals at speed %s%s%s", strconv.FormatFloat(r.Speed, 'g', 6, 64), limit, think)
+	}
+	return "users", fmt.Sprintf("%d, %d open conversation(s) each, think %s", r.Concurrency, r.Interleave, seconds(r.ThinkSeconds))
 }
 
 // A table keeps the first error, so that rows read like rows.

@@ -29,29 +29,45 @@ func report() replay.Report {
 		PromptTokens: new(int64(2_081_280)), OutputTokens: new(int64(81_152)), CachedTokens: new(int64(1_440_000)), HitRate: new(0.69188),
 		UsageReported: 1268, CachedReported: 1000,
 		Workers: map[string]replay.WorkerShare{
-			"w1": {Requests: 640, Share: 0.5, HitRate: new(0.701)},
-			"w2": {Requests: 640, Errors: 12, Share: 0.5},
+			"w1": {Requests: 640, Share: 0.5, HitRate: new(0.701), Work: 350_000},
+			"w2": {Requests: 640, Errors: 12, Share: 0.5, Work: 372_432},
 		},
+		WorkMaxOverMean: new(1.031),
 	}
 }
 
-func TestTableLooksLikeThis(t *testing.T) {
-	var got bytes.Buffer
-	if err := report().WriteTable(&got); err != nil {
-		t.Fatal(err)
+// openReport is of an open loop with an SLO.
+func openReport() replay.Report {
+	r := report()
+	r.Arrivals, r.Rate, r.Concurrency, r.Interleave = replay.Poisson, 15.5, 4096, 1
+	r.Late, r.Lateness = 31, replay.Distribution{Count: 1283, Mean: 0.0012, P50: 0.0005, P90: 0.0011, P99: 0.011, Max: 0.0312}
+	r.Goodput = &replay.Goodput{
+		SLO: replay.SLO{TTFTSeconds: 2, TPOTSeconds: 0.05}, Met: 1100, Attainment: 0.859375, Wanted: 0.9, Missed: true, RequestsPerSecond: 13.21,
 	}
-	const golden = "testdata/table.golden"
-	if *update {
-		if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+	return r
+}
+
+func TestTableLooksLikeThis(t *testing.T) {
+	for golden, report := range map[string]replay.Report{
+		"testdata/table.golden":      report(),
+		"testdata/table-open.golden": openReport(),
+	} {
+		var got bytes.Buffer
+		if err := report.WriteTable(&got); err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(string(want), got.String()); d != "" {
-		t.Errorf("(-want +got)\n%s", d)
+		if *update {
+			if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), got.String()); d != "" {
+			t.Errorf("%s (-want +got)\n%s", golden, d)
+		}
 	}
 }
 

@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// userChoice is the purpose of the random stream that picks among a user's open conversations.
-const userChoice = 1 << 32
-
 // After a failure a user pauses, twice as long each time in a row, so that an endpoint that refuses at once
 // is not asked as fast as it can refuse.
 const (
@@ -53,11 +50,11 @@ func (u *user) run(ctx, flight context.Context) {
 			pause = 0
 			continue // by now others may be ready too
 		}
-		if !u.ticket() {
+		if got, _ := u.ticket(); !got {
 			return
 		}
 		u.x.do(flight, u.client, u.open[i].turn)
-		u.recorder.record(u.x)
+		u.recorder.record(u.x, time.Time{})
 		if u.x.kind == unfinished {
 			u.cutShort.Store(true)
 			return
@@ -109,7 +106,7 @@ func (u *user) advance(i int) {
 	o := &u.open[i]
 	turn, ok := o.conversation.Next(Reply{OK: u.x.kind == "", Text: u.x.text})
 	if ok {
-		o.turn, o.ready = turn, u.x.done.Add(u.cfg.Think)
+		o.turn, o.ready = turn, u.x.done.Add(u.cfg.think(turn))
 		return
 	}
 	last := len(u.open) - 1

@@ -1,6 +1,9 @@
 package replay
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"slices"
+)
 
 // words are common English words of three letters. With the space between them that makes four bytes, and
 // usual vocabularies hold each, with its space, as one token: a text of n words has about n tokens whether
@@ -32,20 +35,48 @@ var _ [256]struct{} = [wordCount]struct{}{}
 
 // appendWords appends n words, separated by spaces: 4n-1 bytes for a positive n.
 func appendWords(dst []byte, rng *rand.PCG, n int) []byte {
-	var bits uint64
-	for i := range n {
-		if i%8 == 0 {
-			bits = rng.Uint64()
-		}
-		at := int(bits&255) * wordBytes
-		bits >>= 8
-		dst = append(dst, words[at:at+wordBytes]...)
+	if n <= 0 {
+		return dst
 	}
-	if n > 0 {
-		dst = dst[:len(dst)-1]
+	dst = appendSpacedWords(dst, rng, n)
+	return dst[:len(dst)-1]
+}
+
+// appendSpacedWords appends n words, each with a space behind it: 4n bytes.
+func appendSpacedWords(dst []byte, rng *rand.PCG, n int) []byte {
+	start := len(dst)
+	dst = slices.Grow(dst, n*wordBytes)[:start+n*wordBytes]
+	for out := dst[start:]; len(out) > 0; {
+		bits := rng.Uint64() // eight words
+		for range min(8, len(out)/wordBytes) {
+			at := int(bits&255) * wordBytes
+			copy(out[:wordBytes], words[at:at+wordBytes])
+			out, bits = out[wordBytes:], bits>>8
+		}
 	}
 	return dst
 }
+
+// appendText appends exactly n bytes of words; what is left behind the last whole one stays a part of a word.
+func appendText(dst []byte, rng *rand.PCG, n int) []byte {
+	end := len(dst) + n
+	return appendSpacedWords(dst, rng, (n+wordBytes-1)/wordBytes)[:end]
+}
+
+// Purposes of random streams.
+const (
+	questionText = iota
+	systemText
+	questionSize
+	replySize
+	groupChoice
+	groupOrder
+	arrivalTimes
+	recordedTimes
+	blockText
+	restText
+	userChoice = 1 << 32 // picks among a user's open conversations
+)
 
 // stream returns a source of its own for each (seed, purpose, number), so that no text depends on the order
 // in which others are made.

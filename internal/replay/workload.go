@@ -1,6 +1,10 @@
 package replay
 
-import "unicode/utf8"
+import (
+	"iter"
+	"time"
+	"unicode/utf8"
+)
 
 // A Workload is a numbered sequence of conversations. Its methods may be called concurrently.
 type Workload interface {
@@ -18,6 +22,14 @@ type Workload interface {
 	Conversation(n int, seed uint64, api API) (Conversation, bool)
 }
 
+// A Timed workload may know when its conversations began.
+type Timed interface {
+	Workload
+	// Times yields conversations in the order in which they were recorded, each with its time from the first one on;
+	// nil if none is known. Equal seeds give equal times.
+	Times(seed uint64) iter.Seq2[int, time.Duration]
+}
+
 // A Conversation is a sequence of turns. It belongs to one user: calls do not overlap.
 type Conversation interface {
 	// Next returns the next turn given the outcome of the one before (the zero Reply at first); false
@@ -33,6 +45,11 @@ type Turn struct {
 	Text []byte
 	// MaxTokens is how many tokens the reply should have.
 	MaxTokens int
+	// Think is the pause after the reply before, if the workload knows it; otherwise [Config.Think] counts. Before a
+	// conversation's first turn it means nothing.
+	Think time.Duration
+	// RoutingKey, if set, travels in the header x-smg-routing-key: what has the same key belongs to one worker.
+	RoutingKey string
 }
 
 // A Reply is what became of a turn.
