@@ -46,7 +46,7 @@ def compare(stage, servers, *, prompt, tokens, concurrency, requests, rounds, st
     command = [
         RADIXBUS, "bench", "compare", *targets, "--workload", "unique", "--prompt-bytes", prompt, "--output-tokens", tokens,
         "--concurrency", concurrency, "--requests", requests, "--rounds", rounds, "--warm", warm, "--timeout", f"{timeout}s",
-        f"--stream={str(stream).lower()}", "--json", report, "--seed", int.from_bytes(os.urandom(4)),
+        f"--stream={str(stream).lower()}", "--portable", "--json", report, "--seed", int.from_bytes(os.urandom(4)),
     ]
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, errors="replace")
     if not report.exists():

@@ -100,25 +100,24 @@ def measure(suite, rivals, skipped, effort, documents):
     }
     documents.mkdir(parents=True, exist_ok=True)
     file = documents / f"peers-{suite.name}.json"
-    file.write_text(compact(document))
+    file.write_text(compact(document) + "\n")
     print(f"{suite.name}: {file} after {time.monotonic() - began:.0f} s", flush=True)
 
 
-def compact(document):
-    """JSON with a line for each measure: small, and readable in a diff."""
-    lines = json.dumps(document, indent=1).splitlines()
-    out, depth = [], 0
-    for line in lines:
-        text = line.strip()
-        if depth:
-            out[-1] += text if text.startswith("]") else (" " if out[-1].endswith(",") else "") + text
-        else:
-            out.append(line)
-        if text.endswith("["):
-            depth += 1
-        elif text.startswith("]") and depth:
-            depth -= 1
-    return "\n".join(out) + "\n"
+def compact(value, indent=""):
+    """JSON with a line for each object that holds but numbers and lists of them: small, and readable in a diff."""
+    simple = not isinstance(value, dict | list) or not any(isinstance(one, dict) for one in items(value))
+    if simple and len(line := json.dumps(value)) < 140:
+        return line
+    inner = indent + " "
+    if isinstance(value, dict):
+        parts = [f"{inner}{json.dumps(key)}: {compact(one, inner)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(parts) + f"\n{indent}}}"
+    return "[\n" + ",\n".join(inner + compact(one, inner) for one in value) + f"\n{indent}]"
+
+
+def items(value):
+    return value.values() if isinstance(value, dict) else value
 
 
 if __name__ == "__main__":

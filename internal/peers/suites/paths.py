@@ -64,7 +64,7 @@ def measure(rivals, cases, pace_ms, effort, few):
                 found["skipped"][rival.name] = str(reason)
         time.sleep(SETTLE)
         for case in cases:
-            print(f"  {case.title}: {', '.join(servers)}", flush=True)
+            began = time.monotonic()
             requests = effort.scaled(case.requests, case.concurrency) if not case.stream else case.requests
             if few and not case.stream:
                 case = replace(case, requests=max(requests // 8, 2 * case.concurrency, 20))
@@ -74,6 +74,7 @@ def measure(rivals, cases, pace_ms, effort, few):
                 stage, servers, prompt=case.prompt, tokens=case.tokens, concurrency=case.concurrency, requests=case.requests,
                 rounds=effort.rounds, stream=case.stream, warm=0 if case.concurrency > 500 else 20,
             )
+            print(f"  {case.title}: {', '.join(servers)}: {time.monotonic() - began:.0f} s", flush=True)
             for name, server in list(servers.items()):
                 if not server.alive():
                     found["skipped"][name] = f"ended during {case.title}"
