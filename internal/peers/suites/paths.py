@@ -1,7 +1,7 @@
 """What the way through a router costs: single requests, throughput, streams."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from home import Skip
 from load import compare, start_engines
@@ -23,8 +23,8 @@ class Case:
 CORE = [
     Case("1k-c1", "1 KB, one at a time", 1_000, 1, 800),
     Case("20k-c1", "20 KB, one at a time", 20_000, 1, 600),
-    Case("220k-c1", "220 KB, one at a time", 220_000, 1, 160),
-    Case("1k-c32", "1 KB, 32 at a time", 1_000, 32, 4_000),
+    Case("220k-c1", "220 KB, one at a time", 220_000, 1, 120),
+    Case("1k-c32", "1 KB, 32 at a time", 1_000, 32, 3_000),
     Case("20k-c16", "20 KB, 16 at a time", 20_000, 16, 1_200),
 ]
 STREAM64 = [Case("stream64", "64 streams of 160 tokens, 20 ms apart", 400, 64, 64, 160, True)]
@@ -65,14 +65,14 @@ def measure(rivals, cases, pace_ms, effort, few):
         time.sleep(SETTLE)
         for case in cases:
             began = time.monotonic()
-            requests = effort.scaled(case.requests, case.concurrency) if not case.stream else case.requests
-            if few and not case.stream:
-                case = replace(case, requests=max(requests // 8, 2 * case.concurrency, 20))
-            else:
-                case = replace(case, requests=requests)
+            requests = case.requests
+            if few and not pace_ms:
+                requests //= 12
+            if not case.stream:
+                requests = effort.scaled(requests)
             found["cases"][case.name] = compare(
-                stage, servers, prompt=case.prompt, tokens=case.tokens, concurrency=case.concurrency, requests=case.requests,
-                rounds=effort.rounds, stream=case.stream, warm=0 if case.concurrency > 500 else 20,
+                stage, servers, prompt=case.prompt, tokens=case.tokens, concurrency=case.concurrency,
+                requests=max(requests, case.concurrency, 10), rounds=effort.rounds, stream=case.stream, warm=0 if pace_ms else 20,
             )
             print(f"  {case.title}: {', '.join(servers)}: {time.monotonic() - began:.0f} s", flush=True)
             for name, server in list(servers.items()):
