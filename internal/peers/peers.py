@@ -38,6 +38,7 @@ def main():
     parser.add_argument("--only", default="", help="rivals: " + ", ".join(rival.name for rival in registry.RIVALS))
     parser.add_argument("--suite", default="", help="suites: " + ", ".join(SUITES))
     parser.add_argument("--rounds", type=int, default=0, help="of each suite (default 5, quick 2)")
+    parser.add_argument("--resume", action="store_true", help="leave out suites that were measured at this commit")
     parser.add_argument("--quick", action="store_true", help="a look in three minutes")
     parser.add_argument("--self-test", action="store_true", help="check the arithmetic, without any rival")
     options = parser.parse_args()
@@ -57,51 +58,59 @@ def main():
     if options.command == "table":
         return table.write(DOCUMENTS, PAGE)
 
-    rivals, skipped = install(registry.chosen([name for name in options.only.split(",") if name]))
+    rivals, versions, skipped = install(registry.chosen([name for name in options.only.split(",") if name]))
     if options.command == "install":
         return None
     effort = Effort(options.rounds or (2 if options.quick else 5), options.quick)
+    made_on, failed = machine.describe(), []
     for name in names:
-        measure(SUITES[name], rivals, skipped, effort, documents)
+        file = documents / f"peers-{name}.json"
+        if options.resume and file.exists() and json.loads(file.read_text())["machine"] == made_on:
+            print(f"{name}: {file} is there", flush=True)
+            continue
+        try:
+            document = {"suite": name, "date": datetime.date.today().isoformat(), "machine": made_on}
+            document |= measure(SUITES[name], rivals, versions, skipped, effort)
+        except Skip as reason:  # of the load or the engines: the other suites may do
+            failed.append(f"{name}: {reason}")
+            print(failed[-1], flush=True)
+            continue
+        documents.mkdir(parents=True, exist_ok=True)
+        file.write_text(compact(document) + "\n")
     if options.command == "all":
         table.write(documents, page)
+    if failed:
+        sys.exit("not measured: " + "; ".join(failed))
     return None
 
 
 def install(rivals):
-    """The rivals that can be had, and of the others why not."""
-    found, skipped = [], {}
+    """The rivals that can be had with the versions that they are, and of the others why not."""
+    found, versions, skipped = [], {}, {}
     with locked():
         for rival in rivals:
             try:
-                rival.install()
+                versions[rival.name] = rival.install() or rival.version
                 found.append(rival)
             except Skip as reason:
                 skipped[rival.name] = str(reason)
                 print(f"{rival.name} is left out: {reason}", flush=True)
-    return found, skipped
+    return found, {name: version for name, version in versions.items() if version}, skipped
 
 
-def measure(suite, rivals, skipped, effort, documents):
-    """Runs one suite and writes its file."""
+def measure(suite, rivals, versions, skipped, effort):
+    """What one suite finds, and with what."""
     skipped = skipped | {rival.name: rival.skips[suite.name] for rival in rivals if suite.name in rival.skips}
     rivals = [rival for rival in rivals if suite.name not in rival.skips]
     print(f"{suite.name}: {', '.join(rival.name for rival in rivals)}", flush=True)
     began = time.monotonic()
-    document = {
-        "suite": suite.name,
-        "date": datetime.date.today().isoformat(),
-        "machine": machine.describe(),
-        "rounds": effort.rounds,
-        "quick": effort.quick,
-        "versions": {rival.name: rival.version for rival in rivals if rival.version},
-        "skipped": skipped,
-        "result": suite.run(rivals, effort),
+    result = suite.run(rivals, effort)
+    print(f"{suite.name}: done after {time.monotonic() - began:.0f} s", flush=True)
+    here = {rival.name for rival in rivals}
+    return {
+        "rounds": effort.rounds, "quick": effort.quick, "skipped": skipped, "result": result,
+        "versions": {name: version for name, version in versions.items() if name in here},
     }
-    documents.mkdir(parents=True, exist_ok=True)
-    file = documents / f"peers-{suite.name}.json"
-    file.write_text(compact(document) + "\n")
-    print(f"{suite.name}: {file} after {time.monotonic() - began:.0f} s", flush=True)
 
 
 def compact(value, indent=""):

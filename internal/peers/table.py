@@ -41,7 +41,7 @@ def render(name, document):
     for part in result.get("groups", [result]):
         skipped.update(part.get("skipped", {}))
     if skipped:
-        reasons = "; ".join(f"{title_of(rival)}: {reason}" for rival, reason in skipped.items())
+        reasons = "; ".join(f"{title_of(rival, document)}: {reason}" for rival, reason in skipped.items())
         facts.append(f"Left out: {reasons}.")
     return "\n\n".join([f"### {title}", " ".join(facts), *(table(document) for table in tables)])
 
@@ -58,8 +58,9 @@ def load_share(result):
     return f"The load itself kept {number(min(cores))} to {number(max(cores))} cores busy." if cores else ""
 
 
-def title_of(name):
-    return next((f"{rival.title} {rival.version}".strip() for rival in registry.RIVALS if rival.name == name), name)
+def title_of(name, document):
+    title = next((rival.title for rival in registry.RIVALS if rival.name == name), name)
+    return f"{title} {document['versions'].get(name, '')}".strip()
 
 
 def grid(header, rows):
@@ -109,14 +110,14 @@ def cases(*columns):
                 if rival.name in done or not any(rival.name in case["targets"] for case in group["cases"].values()):
                     continue
                 done.add(rival.name)
-                rows.append(case_row(rival.name, group["cases"], shown))
+                rows.append([title_of(rival.name, document), *case_row(rival.name, group["cases"], shown)])
         return grid(header, rows)
 
     return table
 
 
 def case_row(name, found, columns):
-    cells, errors = [title_of(name)], 0
+    cells, errors = [], 0
     for case, _, measures, ratios in columns:
         targets = found[case]["targets"]
         mine = targets.get(name)
@@ -139,7 +140,7 @@ def bodies(document):
     header += ["memory: start, most, after a minute, MB", "back after, s"]
     rows = []
     for name, of in document["result"]["rivals"].items():
-        cells = [title_of(name), number(milli(middle(of["quiet_itl_p99"])))]
+        cells = [title_of(name, document), number(milli(middle(of["quiet_itl_p99"])))]
         for size in ("1mb", "4mb", "64mb"):
             sent = of[size]
             failed = sum(sent["errors"].values())
@@ -156,23 +157,24 @@ def idle(document):
     header = ["", "idle: % of a core", "memory, MB", "an idle connection of 10,000, KB (failed)", "1,000 connects at once: late, failed", "the slowest, s"]
     rows = []
     for name, of in document["result"]["rivals"].items():
-        burst, held = of["at_once"], of["connections"]
-        rows.append([
-            title_of(name), number(of["cores"] * 100), megabytes(of["rss"]),
-            f"{number(held['bytes_each'] / 1e3)} ({held['failed']})",
-            f"{number(middle([one['late'] for one in burst]))}, {number(middle([one['failed'] for one in burst]))}",
-            number(middle([one["slowest_seconds"] for one in burst])),
-        ])
+        cells = [title_of(name, document), number(of["cores"] * 100), megabytes(of["rss"])]
+        if "connections" in of:
+            burst, held = of["at_once"], of["connections"]
+            cells.append(f"{number(held['bytes_each'] / 1e3)} ({held['failed']})")
+            cells.append(", ".join(number(middle([one[what] for one in burst])) for what in ("late", "failed")))
+            cells.append(number(middle([one["slowest_seconds"] for one in burst])))
+        rows.append(cells + ["–"] * (len(header) - len(cells)))
     return grid(header, rows)
 
 
 def held(document):
-    header = ["", "streams", "memory: before, most, MB", "a stream, KB", "refused", "cut", "with another's tokens"]
+    header = ["", "streams", "memory: before, held, most, MB", "a stream: held, most, KB", "refused", "cut", "with another's tokens"]
     rows = []
     for name, of in document["result"]["rivals"].items():
         rows.append([
-            title_of(name), number(of["opened"]), f"{megabytes(of['rss_before'])}, {megabytes(of['rss_most'])}",
-            number(of["bytes_each"] / 1e3), str(of["refused"] + of["failed"]), str(of["cut"]), str(of["foreign"]),
+            title_of(name, document), number(of["opened"]),
+            ", ".join(megabytes(of[key]) for key in ("rss_before", "rss_held", "rss_most")),
+            ", ".join(number(of[key] / 1e3) for key in ("bytes_each", "bytes_each_most")), str(of["refused"] + of["failed"]), str(of["cut"]), str(of["foreign"]),
         ])
     return grid(header, rows)
 

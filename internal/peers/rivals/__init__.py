@@ -33,6 +33,8 @@ class Server:
     model: str = MODEL
     # What stands in for engines, where a rival brings its own: not part of its CPU.
     engines: list[Process] = field(default_factory=list)
+    # Clients connect to the rival itself, not to what stands in for a part that it needs.
+    listens: bool = True
 
     def pids(self):
         return [pid for process in self.processes for pid in process.pids()]
@@ -46,7 +48,8 @@ class Rival:
     name: str
     title: str
     version: str
-    install: Callable[[], None]
+    # Installs what is missing; it may tell a version other than the one that is wanted.
+    install: Callable[[], str | None]
     start: Callable[[Stage, Engines], Server]
     # Takes milliseconds where others take a tenth of one: measured apart, with fewer requests.
     slow: bool = False

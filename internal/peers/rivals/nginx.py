@@ -34,8 +34,12 @@ def program():
 
 
 def install():
-    if program():
-        return
+    if not program():
+        fetch()
+    return run("sh", "-c", f"{program()} -v 2>&1").strip().rpartition("/")[2]
+
+
+def fetch():
     if not shutil.which("apt-get"):
         raise Skip("no nginx, and no apt-get to fetch it with")
 
@@ -46,7 +50,6 @@ def install():
         run("dpkg", "-x", next(folder.glob("nginx_*.deb")), folder)
 
     step("nginx", [VERSION], unpack)
-    run(program(), "-v")
 
 
 def start(stage, engines):

@@ -103,10 +103,11 @@ def judge(mark, said, tokens):
 
 
 def hold(server, count):
-    """Opens the streams, waits until all have begun, looks at the memory, and reads them to their end."""
+    """Opens the streams and reads them to their end. The memory that counts is that of the last look before the first one ended:
+    buffers of the opening may be gone by then. The most of all looks is told too."""
     pids = server.pids()
     before = resident(pids)
-    streams, failed, most = [], 0, before
+    streams, failed, ended, most, while_all = [], 0, 0, before, before
     waiting = selectors.DefaultSelector()
     end = time.monotonic() + TOKENS * PACE + PATIENCE
     looked = 0.0
@@ -123,15 +124,20 @@ def hold(server, count):
             if not key.data.read():
                 waiting.unregister(key.fileobj)
                 key.fileobj.close()
+                ended += 1
         if time.monotonic() - looked > 0.5:
-            looked, most = time.monotonic(), max(most, resident(pids))
+            looked, now = time.monotonic(), resident(pids)
+            most = max(most, now)
+            if not ended:
+                while_all = now
     verdicts = [stream.verdict() for stream in streams]
     for stream in streams:
         stream.socket.close()
     return {
         "opened": len(streams), "failed": failed,
         **{wrong: verdicts.count(wrong) for wrong in ("refused", "cut", "foreign")},
-        "rss_before": before, "rss_most": most, "bytes_each": round((most - before) / max(1, len(streams))),
+        "rss_before": before, "rss_held": while_all, "rss_most": most,
+        "bytes_each": round((while_all - before) / max(1, len(streams))), "bytes_each_most": round((most - before) / max(1, len(streams))),
         "alive": server.alive(),
     }
 

@@ -40,6 +40,8 @@ def run(rivals, effort):
         for name, server in servers.items():
             print(f"  connections: {name}", flush=True)
             of = found["rivals"][name]
+            if not server.listens:
+                continue
             of["at_once"] = [at_once(server.url) for _ in range(effort.rounds)]
             of["connections"] = hold(server, effort.scaled(CONNECTIONS))
     return found
