@@ -43,7 +43,7 @@ func (e *env) benchCommand() *cobra.Command {
 	}
 	b.flags(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c, &b, args[0]) }
-	c.AddCommand(e.compareCommand())
+	c.AddCommand(e.compareCommand(), e.assignCommand())
 	return c
 }
 

@@ -46,22 +46,26 @@ func (b *benchFlags) checkFiles() error {
 // cannot be written does not keep it from the others.
 func (e *env) report(b *benchFlags, r result, command string) error {
 	made := replay.Provenance{Command: command, Version: version()}
-	asJSON := func(w io.Writer) error {
-		doc, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(append(doc, '\n'))
-		return err
-	}
 	errs := []error{
-		e.writeFile(b.json, asJSON),
+		e.writeFile(b.json, asJSON(r)),
 		e.writeFile(b.html, func(w io.Writer) error { return r.WritePage(w, made) }),
 	}
 	if b.json != "-" && b.html != "-" {
 		errs = append(errs, r.WriteTable(e.Stdout))
 	}
 	return errors.Join(errs...)
+}
+
+// asJSON writes a value as a document for programs.
+func asJSON(v any) func(io.Writer) error {
+	return func(w io.Writer) error {
+		doc, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(append(doc, '\n'))
+		return err
+	}
 }
 
 // writeFile makes a file, if it has a name; - is standard output.
