@@ -73,7 +73,7 @@ func counted(t *testing.T, h http.HandlerFunc) (url string, conns *atomic.Int64)
 func echo(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("X-Seen", fmt.Sprintf("%s %s %d %s", r.Method, r.RequestURI, r.ContentLength, r.Header.Get("Content-Type")))
-	w.Write(body)
+	w.Write(body) //nolint:errcheck // a difference shows
 }
 
 func TestRequestsAndAnswersAreThoseOfTheStandardLibrary(t *testing.T) {
@@ -102,7 +102,7 @@ func TestAStreamIsReadAsItComes(t *testing.T) {
 	next := make(chan string)
 	url, conns := counted(t, func(w http.ResponseWriter, r *http.Request) {
 		for s := range next {
-			io.WriteString(w, s)
+			io.WriteString(w, s) //nolint:errcheck // a difference shows
 			w.(http.Flusher).Flush()
 		}
 	})
@@ -168,7 +168,7 @@ func answers(docs ...string) func(net.Conn) {
 			if !hear(conn) {
 				return
 			}
-			io.WriteString(conn, doc)
+			io.WriteString(conn, doc) //nolint:errcheck // a difference shows
 		}
 	}
 }
@@ -355,7 +355,7 @@ func TestTheEndOfAContextEndsTheExchange(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := make([]byte, 9)
-		io.ReadFull(resp, b[:2])
+		io.ReadFull(resp, b[:2]) //nolint:errcheck // a difference shows
 		cancel(ends)
 		if _, err := resp.Read(b); err == nil {
 			t.Error("it went on")
@@ -368,7 +368,7 @@ func TestTheEndOfAContextEndsTheExchange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.ReadAll(resp)
+		io.ReadAll(resp) //nolint:errcheck // a difference shows
 		cancel(ends)
 		if _, body := do(t, c, post("{}")); body != "ok" {
 			t.Errorf("body %q", body)
@@ -391,7 +391,7 @@ func TestTheEndOfAContextEndsTheExchange(t *testing.T) {
 func TestAnEarlyAnswerIsRead(t *testing.T) {
 	c := client(t, scripted(t, func(conn net.Conn) {
 		hear(conn)
-		io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+		io.WriteString(conn, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig") //nolint:errcheck // a difference shows
 		time.Sleep(3 * time.Second)
 	}))
 	resp, body := do(t, c, post(strings.Repeat("x", 32<<20)))
@@ -407,14 +407,14 @@ func TestTheEndOfABodyIsWaitedForAWhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.ReadFull(resp, make([]byte, 2))
+		io.ReadFull(resp, make([]byte, 2)) //nolint:errcheck // a difference shows
 		return resp
 	}
 	t.Run("it comes", func(t *testing.T) {
 		c := client(t, scripted(t, func(conn net.Conn) {
 			answers(stream)(conn)
 			time.Sleep(time.Millisecond)
-			io.WriteString(conn, "0\r\n\r\n")
+			io.WriteString(conn, "0\r\n\r\n") //nolint:errcheck // a difference shows
 			answers(ok)(conn)
 		}))
 		if read(t, c).Settle(time.Second) {
@@ -491,8 +491,8 @@ func TestTLS(t *testing.T) {
 
 func BenchmarkExchange(b *testing.B) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		io.WriteString(w, "ok")
+		io.Copy(io.Discard, r.Body) //nolint:errcheck // a difference shows
+		io.WriteString(w, "ok")     //nolint:errcheck // a difference shows
 	}))
 	defer srv.Close()
 	body := bytes.Repeat([]byte("x"), 1000)
