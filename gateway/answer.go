@@ -29,9 +29,10 @@ type answer struct {
 	upSt    int // the engine's status; 0: its head has not come
 	stream  bool
 	pending []byte
-	begun   bool // bytes have gone to the client
-	open    bool // the last byte that went ended no event
-	events  int  // that went, of a dialect that numbers them
+	begun   bool      // bytes have gone to the client
+	open    bool      // the last byte that went ended no event
+	events  int       // that went, of a dialect that numbers them
+	until   time.Time // the write deadline that is set
 }
 
 // wholeBound is how much of an answer that is no stream is held back.
@@ -123,7 +124,7 @@ func (a *answer) write() error {
 	}
 	a.open = len(b) > 0 && !bytes.HasSuffix(b, []byte("\n\n")) && !bytes.HasSuffix(b, []byte("\n\r\n"))
 	for len(b) > 0 {
-		a.rc.SetWriteDeadline(time.Now().Add(a.g.cfg.ClientStall)) //nolint:errcheck // a writer without deadlines has none to miss
+		a.allowStall(time.Now())
 		n, err := a.w.Write(b[:min(len(b), writePiece)])
 		if err == nil {
 			err = a.rc.Flush()
@@ -138,6 +139,15 @@ func (a *answer) write() error {
 		}
 	}
 	return nil
+}
+
+// allowStall gives the client the stall bound from now on, or a little more, so that the deadline is seldom set.
+func (a *answer) allowStall(now time.Time) {
+	stall := a.g.cfg.ClientStall
+	if a.until.Before(now.Add(stall)) {
+		a.until = now.Add(stall + stall/8)
+		a.rc.SetWriteDeadline(a.until) //nolint:errcheck // a writer without deadlines has none to miss
+	}
 }
 
 // finish ends the answer: with what is pending when all is well, with an error the client can read otherwise. An
