@@ -48,7 +48,7 @@ func (e *env) benchCommand() *cobra.Command {
 	}
 	b.flags(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error { return e.bench(c, &b, args[0]) }
-	c.AddCommand(e.compareCommand(), e.assignCommand())
+	c.AddCommand(e.compareCommand(), e.nullCommand(), e.assignCommand())
 	return c
 }
 
