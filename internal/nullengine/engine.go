@@ -123,7 +123,7 @@ func (e *Engine) converse(ctx context.Context, raw net.Conn) {
 		req, err := c.next()
 		if err != nil {
 			if bad, ok := errors.AsType[*badRequest](err); ok {
-				a.refuse(bad.status, bad.what, true)
+				a.refuse(bad.status, bad.what, true) //nolint:errcheck // its connection is closed in any case
 			}
 			return
 		}
