@@ -61,7 +61,7 @@ func (b *benchFlags) flags(f *pflag.FlagSet) {
 	intVar(f, &b.cfg.Conversations, "conversations", 0, 0, math.MaxInt32, "conversations to hold (default: the workload's natural size)")
 	intVar(f, &b.cfg.Concurrency, "concurrency", 0, 1, 1<<20, "users at a time, or conversations of an open loop (default 16; 4096)")
 	f.Float64Var(&b.cfg.Rate, "rate", 0, "conversations to begin a second, whatever the replies do: an open loop")
-	f.StringVar(&b.arrivals, "arrivals", "", "how they come: poisson, fixed, recorded, closed (default: poisson with a rate, else recorded where a trace knows, else closed)")
+	f.StringVar(&b.arrivals, "arrivals", "", "how they come: poisson, fixed, trace, closed (default: poisson with a rate, else trace where it has times, else closed)")
 	f.Float64Var(&b.cfg.Speed, "speed", 0, "divides a trace's own times (default 1)")
 	f.StringVar(&b.slo, "slo", "", "what a request may take, such as ttft=2s,tpot=50ms,e2e=30s; exit code 99 when it is missed")
 	f.Float64Var(&b.cfg.Attainment, "slo-attainment", 0, "share of requests that must be within the SLO (default 0.9)")

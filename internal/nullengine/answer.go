@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -71,7 +72,7 @@ func (a *answer) document(r *request, status int, doc []byte) error {
 // refuse writes an error as SGLang words it.
 func (a *answer) refuse(status int, what string, last bool) error {
 	doc := append([]byte(nil), `{"object":"error","message":`...)
-	doc = strconv.AppendQuoteToASCII(doc, what)
+	doc = append(doc, must(json.Marshal(what))...)
 	doc = append(doc, `,"type":"BadRequestError","param":null,"code":`...)
 	doc = append(strconv.AppendInt(doc, int64(status), 10), '}')
 	return a.document(&request{last: last}, status, doc)
@@ -113,7 +114,10 @@ func (a *answer) generate(r *request, f *form) error {
 	a.setID()
 	var stop chan struct{}
 	if cfg := a.engine.cfg; cfg.TTFT > 0 || cfg.ITL > 0 {
-		id := string(a.id)
+		id := a.ask.rid
+		if id == "" {
+			id = string(a.id)
+		}
 		stop = a.engine.begin(id)
 		defer a.engine.finish(id, stop)
 	}
@@ -126,12 +130,19 @@ func (a *answer) generate(r *request, f *form) error {
 // setID makes the answer's id.
 func (a *answer) setID() {
 	if a.ask.rid != "" {
-		quoted := strconv.AppendQuoteToASCII(a.id[:0], a.ask.rid)
-		a.id = append(a.id[:0], quoted[1:len(quoted)-1]...)
+		if a.id = append(a.id[:0], a.ask.rid...); !plain(a.ask.rid) {
+			quoted := must(json.Marshal(a.ask.rid))
+			a.id = append(a.id[:0], quoted[1:len(quoted)-1]...)
+		}
 		return
 	}
 	a.id = append(a.id[:0], "null-"...)
 	a.id = strconv.AppendUint(a.id, a.engine.ids.Add(1), 16)
+}
+
+// plain tells whether a string is the same within JSON.
+func plain(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c >= 0x7f || c == '"' || c == '\\' })
 }
 
 // wait sleeps until a moment; false when the answer was aborted, or the engine ends.

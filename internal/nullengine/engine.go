@@ -25,6 +25,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -91,11 +92,10 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 				raw.Close()
 			}
 			return nil
+		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ECONNABORTED):
+			time.Sleep(acceptPause)
+			continue
 		case err != nil:
-			if transient(err) {
-				time.Sleep(acceptPause)
-				continue
-			}
 			return fmt.Errorf("nullengine: %w", err)
 		}
 		serving.Go(func() { e.converse(ctx, raw) })
@@ -104,11 +104,6 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 
 // acceptPause is how long to wait where there are no files for another connection.
 const acceptPause = 10 * time.Millisecond
-
-func transient(err error) bool {
-	timeout, ok := errors.AsType[net.Error](err)
-	return ok && !errors.Is(err, net.ErrClosed) && timeout.Temporary() //nolint:staticcheck // the one way to tell that there are no files for now
-}
 
 // converse serves one connection until its client ends it, or ctx does.
 func (e *Engine) converse(ctx context.Context, raw net.Conn) {

@@ -207,8 +207,13 @@ func (c *client) request(ctx context.Context, turn Turn) *http.Request {
 	// With GetBody the pool may send again what met a connection that was just closed for idleness.
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	reader, _ := open()
+	header := c.header
+	if turn.RoutingKey != "" {
+		header = header.Clone()
+		header.Set("x-smg-routing-key", turn.RoutingKey)
+	}
 	req := &http.Request{
-		Method: http.MethodPost, URL: c.target(), Header: c.header,
+		Method: http.MethodPost, URL: c.target(), Header: header,
 		Body: reader, GetBody: open, ContentLength: int64(len(body)),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}

@@ -144,9 +144,9 @@ func TestSilentWorkerGetsNothingAndIsForgottenLater(t *testing.T) {
 func TestTheSilenceOfTheBusIsNobodys(t *testing.T) {
 	r := roster.New(stale, forget, 10)
 	join(t, r, start, info("w0", "m", 1), wire.Ready)
-	for now := start; now.Before(start.Add(5 * time.Minute)); now = now.Add(500 * time.Millisecond) {
-		r.Deaf(now)
-		if changes := r.Expire(now); changes != nil {
+	for at := start; at.Before(start.Add(5 * time.Minute)); at = at.Add(500 * time.Millisecond) {
+		r.Deaf(at)
+		if changes := r.Expire(at); changes != nil {
 			t.Fatalf("Expire without a bus = %v, want nothing", changes)
 		}
 	}
