@@ -140,13 +140,13 @@ func (t *attempt) run(body []byte) {
 // finish is the attempt's end: the gateway's last frame, the schedulers' event, the books.
 func (t *attempt) finish(end wire.End) {
 	defer t.w.a.attempts.Done()
+	if t.tail != nil {
+		defer t.tail.Settle(afterDone) // nobody waits for that
+	}
 	t.stream.end(&end)
 	t.w.finished(t, &end)
 	t.cancel(nil)
 	t.w.done(t)
-	if t.tail != nil {
-		t.tail.Settle(afterDone)
-	}
 
 	m := t.w.metrics
 	m.attempts.WithLabelValues(end.Code.String()).Inc()

@@ -187,7 +187,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	return conn, nil
 }
 
-// take returns the connection that was used last, or nil. Those that were unused for too long are closed.
+// take returns the connection that was used last, or nil.
 func (c *Client) take() *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
