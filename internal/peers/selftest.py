@@ -74,3 +74,4 @@ def check_numbers_are_written_as_people_read_them():
 def check_the_table_takes_the_place_between_its_marks():
     page = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
     equal(table.between(page, "new"), f"before\n{table.BEGIN}\n\nnew\n\n{table.END}\nafter\n")
+    equal(table.between("before\n", "new"), f"before\n{table.BEGIN}\n\nnew\n\n{table.END}\n")

@@ -11,15 +11,17 @@ BASES = {"smg": "SMG", "reverseproxy": "proxy"}
 
 
 def write(documents, page):
-    """Puts the tables of all files between the marks of the page; a page that has no marks becomes just them."""
+    """Puts the tables of all files between the marks of the page, or behind what a page without marks says."""
     found = {file.stem.removeprefix("peers-"): json.loads(file.read_text()) for file in sorted(documents.glob("peers-*.json"))}
     text = "\n\n".join(render(name, found[name]) for name in RENDERERS if name in found)
     old = page.read_text() if page.exists() else ""
-    page.write_text(between(old if BEGIN in old else f"{BEGIN}\n{END}\n", text))
+    page.write_text(between(old, text))
     print(f"{page}: {', '.join(name for name in RENDERERS if name in found) or 'no file, so no table'}", flush=True)
 
 
 def between(page, text):
+    if BEGIN not in page:
+        page = f"{page}{BEGIN}\n{END}\n"
     head, _, rest = page.partition(BEGIN)
     _, _, tail = rest.partition(END)
     return f"{head}{BEGIN}\n\n{text}\n\n{END}{tail}"

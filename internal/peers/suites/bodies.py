@@ -1,6 +1,7 @@
 """Prompts of 1, 4 and 64 MB: who takes them, what streams beside them suffer, and what memory stays behind."""
 
 import http.client
+import statistics
 import threading
 import time
 import urllib.parse
@@ -58,7 +59,7 @@ def one_round(stage, name, server, found, memory, first):
             found[size]["itl_p99"].append(streams(stage, name, server))
         memory.touch(name)
         found[size]["sent"] += sender.sent
-        found[size]["seconds"] += sender.seconds
+        found[size]["seconds"].append(digits(statistics.median(sender.seconds)))
         for error, count in sender.errors.items():
             found[size]["errors"][error] = found[size]["errors"].get(error, 0) + count
 
@@ -96,7 +97,7 @@ class Sender:
             began = time.monotonic()
             error = post(self.urls[self.sent % len(self.urls)], head + text[: self.length - len(head) - 4] + b'"}]}')
             self.sent += 1
-            self.seconds.append(digits(time.monotonic() - began))
+            self.seconds.append(time.monotonic() - began)
             if error:
                 self.errors[error] = self.errors.get(error, 0) + 1
 
