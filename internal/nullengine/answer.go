@@ -2,6 +2,7 @@ package nullengine
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -166,10 +167,23 @@ func (a *answer) wait(until time.Time, stop <-chan struct{}) bool {
 	return false
 }
 
+// ended tells whether the engine ends: what is under way is cut.
+func (a *answer) ended() bool {
+	select {
+	case <-a.over:
+		return true
+	default:
+		return false
+	}
+}
+
 func (a *answer) whole(r *request, f *form, n counts, stop <-chan struct{}) error {
 	cfg := a.engine.cfg
 	reason := f.finished
 	if wait := cfg.TTFT + time.Duration(n.output-1)*cfg.ITL; !a.wait(time.Now().Add(wait), stop) {
+		if a.ended() {
+			return net.ErrClosed
+		}
 		reason, n.output = f.aborted, 0
 	}
 	a.said = a.said[:0]
@@ -197,6 +211,9 @@ func (a *answer) stream(r *request, f *form, n counts, stop <-chan struct{}) err
 	a.said = a.said[:0]
 	for i := range n.output {
 		if paced && !a.wait(due, stop) {
+			if a.ended() {
+				return net.ErrClosed
+			}
 			reason, n.output = f.aborted, i
 			break
 		}

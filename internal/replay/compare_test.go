@@ -107,7 +107,8 @@ func TestArrivals(t *testing.T) {
 	if got := at(poisson(seed, rate), n).Seconds(); math.Abs(got/(n/rate)-1) > 0.02 { // six deviations of 1/√n
 		t.Errorf("arrival %d at %v/s is due after %v s", n, rate, got)
 	}
-	if at(poisson(seed, rate), 50) != at(poisson(seed, rate), 50) || at(poisson(seed, rate), 50) == at(poisson(seed+1, rate), 50) {
+	once, again, other := at(poisson(seed, rate), 50), at(poisson(seed, rate), 50), at(poisson(seed+1, rate), 50)
+	if once != again || once == other {
 		t.Error("arrivals are not those of their seed")
 	}
 	var gaps, squares, last float64
