@@ -2,10 +2,8 @@ package scheduler
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -45,8 +43,11 @@ type WorkerStatus struct {
 	Work      float64       `json:"work"`       // prefill tokens given so far
 }
 
-// Status lists the pools by name. It fails when ctx ends first.
-func (s *Scheduler) Status(ctx context.Context) ([]PoolStatus, error) {
+// errStopped reports that nothing is known any more.
+var errStopped = errors.New("the scheduler has stopped")
+
+// Status lists the pools by name. It fails once the scheduler has stopped.
+func (s *Scheduler) Status() ([]PoolStatus, error) {
 	s.mu.RLock()
 	pools := make([]*pool, 0, len(s.pools))
 	for _, p := range s.pools {
@@ -56,17 +57,8 @@ func (s *Scheduler) Status(ctx context.Context) ([]PoolStatus, error) {
 	slices.SortFunc(pools, func(a, b *pool) int { return strings.Compare(a.name, b.name) })
 	all := make([]PoolStatus, 0, len(pools))
 	for _, p := range pools {
-		status := make(chan PoolStatus, 1)
-		if !p.offer(func(time.Time) { status <- statusOf(p.name, p.core) }) {
-			return nil, fmt.Errorf("status of pool %s: the scheduler's own queue is full", p.name)
-		}
-		select {
-		case one := <-status:
-			all = append(all, one)
-		case <-p.over:
-			return nil, errors.New("status: the scheduler has stopped")
-		case <-ctx.Done():
-			return nil, fmt.Errorf("status of pool %s: %w", p.name, context.Cause(ctx))
+		if !p.do(func(time.Time) { all = append(all, statusOf(p.name, p.core)) }) {
+			return nil, errStopped
 		}
 	}
 	return all, nil
@@ -110,11 +102,9 @@ func (s *Scheduler) discoverable() (stop func()) {
 	}
 }
 
-// tellStatus answers one question for the status, within a bound: the handler's goroutine is the library's.
+// tellStatus answers one question for the status.
 func (s *Scheduler) tellStatus(r micro.Request) {
-	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
-	defer cancel()
-	all, err := s.Status(ctx)
+	all, err := s.Status()
 	var doc []byte
 	if err == nil {
 		doc, err = json.Marshal(all)

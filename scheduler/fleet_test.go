@@ -1,7 +1,6 @@
 package scheduler_test
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -74,9 +73,7 @@ func (r *replica) metric(t *testing.T, name string, labels ...string) (sum float
 // status is what the replica knows of a pool.
 func (r *replica) status(t *testing.T, pool string) (one scheduler.PoolStatus) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), testkit.Patience)
-	defer cancel()
-	all, err := r.Status(ctx)
+	all, err := r.Status()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,17 +16,19 @@ import (
 	"github.com/radixbus/radixbus/scheduler/core"
 )
 
-// A pool is the goroutine around one core.Pool: messages in, replies and events out.
+// A pool is one core.Pool behind a lock: messages in, replies and events out. A decision takes microseconds, so whoever brings
+// a question decides it: handing it to another goroutine would cost more than the decision.
 type pool struct {
-	s     *Scheduler
-	name  string
-	core  *core.Pool
-	queue chan func(now time.Time)
-	over  chan struct{} // closed when nobody reads the queue any more
-	ready atomic.Int64  // workers that take requests
-	gauge *poolMetrics
+	s      *Scheduler
+	name   string
+	ready  atomic.Int64 // workers that take requests
+	asking atomic.Int64 // questions of this process on their way through the lock
+	gauge  *poolMetrics
 
-	askers map[askerKey]*asker // owned by the goroutine
+	mu     sync.Mutex
+	core   *core.Pool
+	askers map[askerKey]*asker
+	over   bool // the scheduler has stopped: nothing is decided any more
 }
 
 // askerKey names a question as its answer does.
@@ -34,12 +37,14 @@ type askerKey struct {
 	attempt uint32
 }
 
-// asker is where answers to a question go.
+// asker is where answers to a question go: to a subject, or to who waits in this process. The pool's lock guards it.
 type asker struct {
-	ctx     context.Context        // of a gateway in this process; ends when nobody waits
-	answer  chan *wire.AssignReply // and its answer: one fits
-	subject string                 // of a gateway on the bus
+	subject string // of a gateway on the bus
 	asked   time.Time
+
+	ctx   context.Context // of a gateway in this process; ends when nobody waits
+	reply *wire.AssignReply
+	wake  chan struct{} // closed when the reply is there; nil while nobody had to wait
 }
 
 func newPool(s *Scheduler, name string) (*pool, error) {
@@ -50,10 +55,7 @@ func newPool(s *Scheduler, name string) (*pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &pool{
-		s: s, name: name, core: c, queue: make(chan func(time.Time), s.cfg.QueueLen), over: make(chan struct{}),
-		gauge: s.metrics.pool(name), askers: make(map[askerKey]*asker),
-	}, nil
+	return &pool{s: s, name: name, core: c, gauge: s.metrics.pool(name), askers: make(map[askerKey]*asker)}, nil
 }
 
 // seedOf is another one for each replica: those that toss the same coins send their first requests to the same workers.
@@ -66,120 +68,123 @@ func seedOf(cfg Config) uint64 {
 	return h.Sum64()
 }
 
-// run owns the pool's state until the scheduler stops.
+// run hears questions and lets time pass until the scheduler stops.
 func (p *pool) run() {
-	defer close(p.over)
 	conn, subjects := p.s.cfg.Bus.Control, p.s.cfg.Subjects
-	var sub *nats.Subscription
-	settled := p.s.roster.Settled() // another replica knows more until then, and "no worker" would be a guess
-	if own, err := conn.Subscribe(subjects.SchedAt(p.name, p.s.cfg.ID), p.question); err != nil {
-		p.s.cfg.Log.Error("pool hears no questions of its own", "pool", p.name, "error", err)
-	} else {
-		defer own.Unsubscribe() //nolint:errcheck // the connection may be gone already
+	var subs []*nats.Subscription
+	hear := func(sub *nats.Subscription, err error) {
+		if err != nil {
+			p.s.cfg.Log.Error("pool hears no questions", "pool", p.name, "error", err)
+			return
+		}
+		subs = append(subs, sub)
 	}
+	hear(conn.Subscribe(subjects.SchedAt(p.name, p.s.cfg.ID), p.question))
+	settled := p.s.roster.Settled() // another replica knows more until then, and "no worker" would be a guess
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case work := <-p.queue:
-			work(time.Now())
 		case <-settled:
 			settled = nil
-			var err error
-			if sub, err = conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question); err != nil {
-				p.s.cfg.Log.Error("pool hears no questions", "pool", p.name, "error", err)
-			}
+			hear(conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question))
 		case <-tick.C:
-			p.core.Tick(time.Now()) // not when it was due: that may be before what was done last
-			p.gauge.measure(p.core)
+			p.do(func(now time.Time) {
+				p.core.Tick(now)
+				p.gauge.measure(p.core)
+			})
 		case <-p.s.ctx.Done():
-			p.drain(sub)
+			drain(subs)
+			p.stop()
 			return
 		}
-		p.tell()
 	}
 }
 
 // drainBound is how long the questions on their way may take to arrive once we stop. They are in this process already.
 const drainBound = time.Second
 
-// drain answers the questions that were sent to us before the bus knew that we stop.
-func (p *pool) drain(sub *nats.Subscription) {
-	heard := make(chan struct{})
+// drain lets the questions be answered that were sent to us before the bus knew that we stop.
+func drain(subs []*nats.Subscription) {
+	var hearing sync.WaitGroup
+	for _, sub := range subs {
+		hearing.Add(1)
+		heard := sync.OnceFunc(hearing.Done)
+		sub.SetClosedHandler(func(string) { heard() })
+		if sub.Drain() != nil { // the connection is gone, and all questions with it
+			heard()
+		}
+	}
+	done := make(chan struct{})
+	go func() { hearing.Wait(); close(done) }()
 	bound := time.NewTimer(drainBound)
 	defer bound.Stop()
-	if sub == nil {
-		close(heard)
-	} else {
-		sub.SetClosedHandler(func(string) { close(heard) })
-		if sub.Drain() != nil { // the connection is gone, and all questions with it
-			bound.Reset(0)
-		}
+	select {
+	case <-done:
+	case <-bound.C: // the waiter ends with the connection, which closes its subscriptions
 	}
-	for hearing := true; hearing; {
-		select {
-		case work := <-p.queue:
-			work(time.Now())
-			p.tell()
-		case <-heard:
-			hearing = false
-		case <-bound.C:
-			hearing = false
-		}
-	}
-	for len(p.queue) > 0 {
-		(<-p.queue)(time.Now())
-		p.tell()
-	}
-	for key, to := range p.askers { // another replica may serve them
-		p.send(to, p.s.refusal(key.request, key.attempt, wire.CodeNoScheduler, ""))
+}
+
+// stop sends whoever still waits to another replica.
+func (p *pool) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.over = true
+	for key, to := range p.askers {
+		p.send(to, p.stopped(key))
 	}
 	clear(p.askers)
 }
 
-// do queues a change of state. State must not be lost, so unlike a question it waits for room: its callers are the
-// roster's goroutine and nobody's request.
-func (p *pool) do(change func(now time.Time)) {
-	select {
-	case p.queue <- func(now time.Time) { change(now); p.ready.Store(int64(p.core.Ready())) }:
-	case <-p.over:
-	}
+func (p *pool) stopped(key askerKey) *wire.AssignReply {
+	return p.s.refusal(key.request, key.attempt, wire.CodeNoScheduler, "")
 }
 
-// offer queues work that can be refused, and tells whether there was room.
-func (p *pool) offer(work func(now time.Time)) bool {
-	select {
-	case p.queue <- work:
-		return true
-	default:
-		p.s.metrics.overflow.Inc()
+// do changes the state, and passes on what that brings about. It tells whether it was done: once stopped, nothing is. The time is
+// taken under the lock: it never runs backwards.
+func (p *pool) do(change func(now time.Time)) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over {
 		return false
 	}
+	change(time.Now())
+	p.tell()
+	return true
 }
 
-// ask is a question from this process.
+// ask is a question from this process. Most are answered before it returns to wait.
 func (p *pool) ask(ctx context.Context, req *wire.AssignRequest) (*wire.AssignReply, error) {
-	from := &asker{ctx: ctx, answer: make(chan *wire.AssignReply, 1)}
-	if !p.offer(func(now time.Time) { p.decide(now, from, req) }) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	key, from := askerKey{req.Request, req.Attempt}, &asker{ctx: ctx}
+	defer p.asking.Add(-1)
+	if p.asking.Add(1) > int64(p.s.cfg.QueueLen) {
 		return p.overloaded(req), nil
 	}
-	select {
-	case reply := <-from.answer:
-		return reply, nil
-	case <-ctx.Done():
-		p.offer(func(now time.Time) { p.forget(now, askerKey{req.Request, req.Attempt}, from) })
-		return nil, context.Cause(ctx)
-	case <-p.over:
+	done := p.do(func(now time.Time) {
+		p.decide(now, from, req)
+		if p.tell(); from.reply == nil {
+			from.wake = make(chan struct{})
+		}
+	})
+	switch {
+	case !done:
+		return p.stopped(key), nil
+	case from.wake == nil:
+		return from.reply, nil
 	}
 	select {
-	case reply := <-from.answer:
-		return reply, nil
-	default: // it was queued behind the last thing that was done
-		return p.s.refusal(req.Request, req.Attempt, wire.CodeNoScheduler, ""), nil
+	case <-from.wake:
+		return from.reply, nil
+	case <-ctx.Done():
+		p.do(func(now time.Time) { p.forget(now, key, from) })
+		return nil, context.Cause(ctx)
 	}
 }
 
-// question runs on the client's goroutine and must not block: a full queue is an answer, not a wait.
+// question runs on the client's goroutine. One that finds too many behind it is refused, so that they are not answered late.
 func (p *pool) question(msg *nats.Msg) {
 	if msg.Reply == "" {
 		return
@@ -198,10 +203,11 @@ func (p *pool) question(msg *nats.Msg) {
 		p.s.publish(msg.Reply, p.s.refusal(wire.RequestID{}, 0, code, "").AppendTo(nil))
 		return
 	}
-	from := &asker{subject: msg.Reply}
-	if !p.offer(func(now time.Time) { p.decide(now, from, req) }) {
+	if pending, _, err := msg.Sub.Pending(); err == nil && pending-1 > p.s.cfg.QueueLen { // of which this is one
 		p.s.publish(msg.Reply, p.overloaded(req).AppendTo(nil))
+		return
 	}
+	p.do(func(now time.Time) { p.decide(now, &asker{subject: msg.Reply}, req) })
 }
 
 // signOfLife answers {"op":"serves"}.
@@ -215,14 +221,12 @@ func (p *pool) signOfLife(question []byte) []byte {
 }
 
 func (p *pool) overloaded(req *wire.AssignRequest) *wire.AssignReply {
+	p.s.metrics.overflow.Inc()
 	return p.s.refusal(req.Request, req.Attempt, wire.CodeOverloaded, "The scheduler's own queue is full.")
 }
 
 // decide takes a question up. One that is asked again has one asker: the newest.
 func (p *pool) decide(now time.Time, from *asker, req *wire.AssignRequest) {
-	if from.ctx != nil && from.ctx.Err() != nil {
-		return
-	}
 	from.asked = now
 	key := askerKey{req.Request, req.Attempt}
 	if before := p.askers[key]; before != nil {
@@ -237,12 +241,8 @@ func (p *pool) forget(now time.Time, key askerKey, from *asker) {
 	if p.askers[key] == from {
 		delete(p.askers, key)
 		p.core.Forget(key.request, key.attempt)
-		return
-	}
-	select {
-	case reply := <-from.answer:
-		p.takeBack(now, reply)
-	default:
+	} else if from.reply != nil {
+		p.takeBack(now, from.reply)
 	}
 }
 
@@ -265,7 +265,7 @@ func (p *pool) finished(doc []byte) {
 		p.s.metrics.malformed.Inc()
 		return
 	}
-	p.offer(func(now time.Time) { p.core.Finished(now, f) }) // a lost one is made good by the adapter's report
+	p.do(func(now time.Time) { p.core.Finished(now, f) })
 }
 
 func (p *pool) report(doc []byte) {
@@ -274,7 +274,7 @@ func (p *pool) report(doc []byte) {
 		p.s.metrics.malformed.Inc()
 		return
 	}
-	p.offer(func(now time.Time) { p.core.Report(now, r) })
+	p.do(func(now time.Time) { p.core.Report(now, r) })
 }
 
 func (p *pool) peer(doc []byte) {
@@ -283,10 +283,26 @@ func (p *pool) peer(doc []byte) {
 		p.s.metrics.malformed.Inc()
 		return
 	}
-	p.offer(func(now time.Time) { p.core.Peer(now, e) })
+	p.do(func(now time.Time) { p.core.Peer(now, e) })
 }
 
-// tell passes on what the core has to say, and what that brings about.
+// join takes a worker in, or what has changed about it.
+func (p *pool) join(info *wire.WorkerInfo, state wire.State) {
+	p.do(func(now time.Time) {
+		p.core.Join(now, info, state)
+		p.ready.Store(int64(p.core.Ready()))
+	})
+}
+
+func (p *pool) leave(worker string, n wire.Instance) {
+	p.do(func(now time.Time) {
+		p.core.Leave(now, worker, n)
+		p.ready.Store(int64(p.core.Ready()))
+	})
+}
+
+// tell passes on what the core has to say, and what that brings about. The lock is held: what is said keeps the order in which
+// it was decided.
 func (p *pool) tell() {
 	for outs := p.core.Outputs(); len(outs) > 0; outs = p.core.Outputs() {
 		for _, out := range outs {
@@ -309,7 +325,7 @@ func (p *pool) answer(reply *wire.AssignReply) {
 		return
 	}
 	if reply.Verdict == wire.Held {
-		if to.answer == nil { // one in this process sees for itself that we live
+		if to.ctx == nil { // one in this process sees for itself that we live
 			p.send(to, reply)
 		}
 		return
@@ -324,9 +340,12 @@ func (p *pool) answer(reply *wire.AssignReply) {
 }
 
 func (p *pool) send(to *asker, reply *wire.AssignReply) {
-	if to.answer != nil {
-		to.answer <- reply // has room: it is sent once
+	if to.ctx == nil {
+		p.s.publish(to.subject, reply.AppendTo(nil))
 		return
 	}
-	p.s.publish(to.subject, reply.AppendTo(nil))
+	to.reply = reply
+	if to.wake != nil {
+		close(to.wake)
+	}
 }

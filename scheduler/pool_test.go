@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 	"time"
 
@@ -15,32 +16,35 @@ import (
 	"github.com/radixbus/radixbus/scheduler/core"
 )
 
-// stalled is a pool whose goroutine does only what a test tells it to, with one worker that admits one attempt.
-func stalled(t *testing.T, queue int) (*pool, *nats.Conn) {
+// lone is a pool that nobody runs, with one worker that admits one attempt.
+func lone(t *testing.T, queue int) (*pool, *nats.Conn) {
 	t.Helper()
 	b := testkit.NewHub(t).Connect(t, "scheduler", "s1")
 	s, err := New(Config{ID: "s1", Bus: b, Registry: prometheus.NewRegistry(), Cost: func(n int) int64 { return int64(n) * 64 }, QueueLen: queue})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	s.ctx = ctx
+	t.Cleanup(s.events.Close)
 	p, err := newPool(s, "m")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.core.Join(time.Now(), &wire.WorkerInfo{
+	p.join(&wire.WorkerInfo{
 		Worker: "w1", Instance: 1, Region: "local", Pool: "m", Models: []wire.Model{{Name: "m"}}, MaxRunning: 1,
 	}, wire.Ready)
 	return p, b.Control
 }
 
-// step does the next thing that is queued.
-func (p *pool) step(t *testing.T) {
-	t.Helper()
-	testkit.Receive(t, "something queued", p.queue)(time.Now())
-	p.tell()
+// finish ends a request as the worker tells it.
+func (p *pool) finish(id byte) {
+	p.finished((&wire.Finished{Worker: "w1", Instance: 1, Request: wire.RequestID{id}, Attempt: 1}).AppendTo(nil))
+}
+
+// books are what a pool counts: leases, held requests, and who waits for an answer.
+func (p *pool) books() [3]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return [3]int{p.core.Leases(), p.core.Held(), len(p.askers)}
 }
 
 func question(id byte) *wire.AssignRequest {
@@ -80,43 +84,63 @@ func (p *pool) start(ctx context.Context, req *wire.AssignRequest) <-chan outcom
 	return done
 }
 
-func TestFullQueueRefusesAndDoesNotBlock(t *testing.T) {
-	p, nc := stalled(t, 1)
+func TestQuestionThatFindsTooManyWaitingIsRefused(t *testing.T) {
+	p, nc := lone(t, 1)
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	questions, err := nc.Subscribe("questions", p.question)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.mu.Lock() // a decision that takes its time
 	waiting := p.start(t.Context(), question(1))
-	testkit.Eventually(t, "the queue is full", func() bool { return len(p.queue) == 1 })
+	testkit.Eventually(t, "it waits", func() bool { return p.asking.Load() == 1 })
 	if r, err := p.ask(t.Context(), question(2)); err != nil || r.Verdict != wire.Refused || r.Code != wire.CodeOverloaded || r.RetryAfterMillis == 0 {
 		t.Errorf("in this process: got %+v, %v, want overloaded", r, err)
 	}
-	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		t.Fatal(err)
+	for i, behind := range []int{0, 1, 2, 3} { // the first is being decided when the others come
+		if err := nc.PublishRequest("questions", inbox, question(3+byte(i)).AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		testkit.Eventually(t, "it is here", func() bool {
+			waiting, _, err := questions.Pending()
+			taken, errTaken := questions.Delivered()
+			return err == nil && errTaken == nil && waiting == 1+behind && taken == 1
+		})
 	}
-	p.question(&nats.Msg{Reply: inbox, Data: question(3).AppendTo(nil)})
-	msg, err := sub.NextMsg(testkit.Patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := wire.ParseAssignReply(msg.Data); err != nil || r.Code != wire.CodeOverloaded || r.Request != (wire.RequestID{3}) {
-		t.Errorf("on the bus: got %+v, %v, want overloaded", r, err)
-	}
-	p.finished((&wire.Finished{Worker: "w1"}).AppendTo(nil)) // an event is dropped
-	if series, got := p.counted(t, "radixbus_scheduler_queue_overflows_total"); series != 1 || got != 3 {
-		t.Errorf("%v overflows counted, want 3", got)
-	}
-	if _, err := p.s.Status(t.Context()); err != nil {
-		t.Errorf("status without pools: %v", err)
-	}
-	p.step(t)
+	p.mu.Unlock()
 	if got := testkit.Receive(t, "the first answer", waiting); got.err != nil || got.reply.Verdict != wire.Placed {
 		t.Errorf("got %+v, want a placement", got)
+	}
+	got := map[byte]string{}
+	for range 4 {
+		msg, err := answers.NextMsg(testkit.Patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := wire.ParseAssignReply(msg.Data); err == nil {
+			got[r.Request[0]] = r.Code.String()
+		}
+	}
+	// The second had two behind it, which is more than the bound. The others are held.
+	if want := map[byte]string{3: "ok", 4: "overloaded", 5: "ok", 6: "ok"}; !maps.Equal(got, want) {
+		t.Errorf("on the bus: got %v, want %v", got, want)
+	}
+	if series, sum := p.counted(t, "radixbus_scheduler_queue_overflows_total"); series != 1 || sum != 2 {
+		t.Errorf("%v overflows counted, want 2", sum)
+	}
+	if _, err := p.s.Status(); err != nil {
+		t.Errorf("status without pools: %v", err)
 	}
 }
 
 // A gateway that gives up while its answer is on the way has left a lease behind: it once counted for the whole
 // lease time, here and with every peer.
 func TestPlacementThatNobodyTookIsTakenBack(t *testing.T) {
-	p, nc := stalled(t, 8)
+	p, nc := lone(t, 8)
 	events, err := nc.SubscribeSync(wire.Subjects{}.EventsOf(wire.EventFinished))
 	if err != nil {
 		t.Fatal(err)
@@ -131,89 +155,99 @@ func TestPlacementThatNobodyTookIsTakenBack(t *testing.T) {
 		if err != nil || f.Request != (wire.RequestID{id}) || f.Worker != "w1" || f.Instance != 1 || f.End.Code != wire.CodeCancelled || f.Publisher != "s1" {
 			t.Errorf("got %+v, %v, want the end of request %d", f, err, id)
 		}
-		if n := p.core.Leases(); n != 0 {
-			t.Errorf("%d leases are left", n)
+		if got := p.books(); got != [3]int{} {
+			t.Errorf("%v leases, held and askers are left", got)
 		}
 	}
-	t.Run("decided before it was cancelled", func(t *testing.T) {
-		from := &asker{ctx: t.Context(), answer: make(chan *wire.AssignReply, 1)}
-		p.decide(time.Now(), from, question(1))
-		p.tell()
-		if p.core.Leases() != 1 || len(from.answer) != 1 {
-			t.Fatalf("%d leases and %d answers, want 1", p.core.Leases(), len(from.answer))
+	t.Run("decided just before it was cancelled", func(t *testing.T) {
+		from := &asker{ctx: t.Context()}
+		p.do(func(now time.Time) { p.decide(now, from, question(1)) })
+		if got := p.books(); got != [3]int{1, 0, 0} || from.reply == nil {
+			t.Fatalf("%v leases, held and askers, reply %v", got, from.reply)
 		}
-		p.forget(time.Now(), askerKey{wire.RequestID{1}, 1}, from)
-		p.tell()
+		p.do(func(now time.Time) { p.forget(now, askerKey{wire.RequestID{1}, 1}, from) })
 		released(1)
 	})
-	t.Run("cancelled while it was held", func(t *testing.T) {
-		first := &asker{ctx: context.Background(), answer: make(chan *wire.AssignReply, 1)}
-		p.decide(time.Now(), first, question(2))
-		ctx, cancel := context.WithCancel(context.Background())
-		p.decide(time.Now(), &asker{ctx: ctx, answer: make(chan *wire.AssignReply, 1)}, question(3))
-		p.tell()
-		if p.core.Held() != 1 {
-			t.Fatalf("%d held, want 1", p.core.Held())
+	t.Run("placed after it was cancelled", func(t *testing.T) {
+		if _, err := p.ask(t.Context(), question(2)); err != nil {
+			t.Fatal(err)
 		}
-		cancel() // and the queue was full, so nobody said so
-		p.core.Finished(time.Now(), &wire.Finished{Worker: "w1", Instance: 1, Request: wire.RequestID{2}, Attempt: 1})
-		p.tell()
+		ctx, cancel := context.WithCancel(t.Context())
+		p.do(func(now time.Time) { p.decide(now, &asker{ctx: ctx}, question(3)) })
+		if got := p.books(); got != [3]int{1, 1, 1} {
+			t.Fatalf("%v leases, held and askers, want one each", got)
+		}
+		cancel() // and room comes before its asker says so
+		p.finish(2)
 		released(3)
 	})
-	t.Run("cancelled before it was taken up", func(t *testing.T) {
-		ctx, cancel := context.WithCancelCause(context.Background())
+	t.Run("cancelled while it is held", func(t *testing.T) {
+		if _, err := p.ask(t.Context(), question(4)); err != nil {
+			t.Fatal(err)
+		}
 		cause := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		held := p.start(ctx, question(5))
+		testkit.Eventually(t, "it is held", func() bool { return p.books() == [3]int{1, 1, 1} })
 		cancel(cause)
-		if got := testkit.Receive(t, "the answer", p.start(ctx, question(4))); !errors.Is(got.err, cause) {
+		if got := testkit.Receive(t, "the answer", held); !errors.Is(got.err, cause) {
 			t.Errorf("got %+v, want the cause", got)
 		}
-		p.step(t)
-		p.step(t)
-		if p.core.Leases() != 0 || p.core.Held() != 0 || len(p.askers) != 0 {
-			t.Errorf("%d leases, %d held, %d askers, want none", p.core.Leases(), p.core.Held(), len(p.askers))
+		if got := p.books(); got != [3]int{1, 0, 0} {
+			t.Errorf("%v leases, held and askers, want the first one's lease", got)
+		}
+		p.finish(4)
+	})
+	t.Run("cancelled before it was asked", func(t *testing.T) {
+		cause := errors.New("gone")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(cause)
+		if r, err := p.ask(ctx, question(6)); !errors.Is(err, cause) {
+			t.Errorf("got %+v, %v, want the cause", r, err)
+		}
+		if got := p.books(); got != [3]int{} {
+			t.Errorf("%v leases, held and askers, want none", got)
 		}
 	})
 }
 
 func TestQuestionAskedAgainHasOneAsker(t *testing.T) {
-	p, _ := stalled(t, 8)
-	p.decide(time.Now(), &asker{subject: "nobody"}, question(1))
+	p, _ := lone(t, 8)
+	p.do(func(now time.Time) { p.decide(now, &asker{subject: "nobody"}, question(1)) })
 	first := p.start(t.Context(), question(2))
-	p.step(t)
+	testkit.Eventually(t, "it is held", func() bool { return p.books() == [3]int{1, 1, 1} })
 	second := p.start(t.Context(), question(2))
-	p.step(t)
 	if got := testkit.Receive(t, "the first's answer", first); got.err != nil || got.reply.Code != wire.CodeCancelled {
 		t.Errorf("got %+v, want cancelled", got)
 	}
-	p.core.Finished(time.Now(), &wire.Finished{Worker: "w1", Instance: 1, Request: wire.RequestID{1}, Attempt: 1})
-	p.tell()
+	p.finish(1)
 	if got := testkit.Receive(t, "the second's answer", second); got.err != nil || got.reply.Verdict != wire.Placed {
 		t.Errorf("got %+v, want a placement", got)
 	}
-	if p.core.Leases() != 1 || p.core.Held() != 0 || len(p.askers) != 0 {
-		t.Errorf("%d leases, %d held, %d askers, want 1, 0, 0", p.core.Leases(), p.core.Held(), len(p.askers))
+	if got := p.books(); got != [3]int{1, 0, 0} {
+		t.Errorf("%v leases, held and askers, want 1, 0, 0", got)
 	}
 }
 
-// What is queued when the scheduler stops is answered too.
-func TestStopAnswersWhatIsQueued(t *testing.T) {
-	p, _ := stalled(t, 8)
-	var asked []<-chan outcome
-	for i := range byte(3) {
-		asked = append(asked, p.start(t.Context(), question(i+1)))
-		testkit.Eventually(t, "it is queued", func() bool { return len(p.queue) == int(i)+1 })
+// Whoever waits when the scheduler stops is answered, and so is who asks afterwards.
+func TestStopAnswersWhoWaits(t *testing.T) {
+	p, _ := lone(t, 8)
+	if r, err := p.ask(t.Context(), question(1)); err != nil || r.Code != wire.CodeOK {
+		t.Fatalf("got %+v, %v, want a placement", r, err)
 	}
-	p.drain(nil)
-	close(p.over)
-	for i, want := range []wire.Code{wire.CodeOK, wire.CodeNoScheduler, wire.CodeNoScheduler} {
-		if got := testkit.Receive(t, "an answer", asked[i]); got.err != nil || got.reply.Code != want {
-			t.Errorf("question %d: got %+v, want %v", i+1, got, want)
-		}
+	held := p.start(t.Context(), question(2))
+	testkit.Eventually(t, "it is held", func() bool { return p.books() == [3]int{1, 1, 1} })
+	p.stop()
+	if got := testkit.Receive(t, "the answer", held); got.err != nil || got.reply.Code != wire.CodeNoScheduler {
+		t.Errorf("got %+v, want no_scheduler", got)
+	}
+	if r, err := p.ask(t.Context(), question(3)); err != nil || r.Code != wire.CodeNoScheduler {
+		t.Errorf("after the stop: got %+v, %v, want no_scheduler", r, err)
 	}
 }
 
 func TestBeliefCountersAreBounded(t *testing.T) {
-	p, _ := stalled(t, 1)
+	p, _ := lone(t, 1)
 	for i := range maxNamed + 10 {
 		p.gauge.believe(&core.Belief{Worker: fmt.Sprint("w", i), Prompt: 3, Predicted: 2, Actual: 1})
 	}
@@ -223,7 +257,7 @@ func TestBeliefCountersAreBounded(t *testing.T) {
 }
 
 func TestNotBeingListedIsNoError(t *testing.T) {
-	p, nc := stalled(t, 1)
+	p, nc := lone(t, 1)
 	nc.Close()
 	p.s.discoverable()() // warns
 }

@@ -13,8 +13,8 @@
 //
 // # Concurrency
 //
-// One goroutine owns each pool and takes messages from a bounded queue; a question that finds the queue full is
-// refused, not left waiting.
+// Each pool is behind a lock of its own, held for the microseconds of a decision by whoever brings it. A question that finds
+// too many waiting is refused, not left waiting too.
 package scheduler
 
 import (
@@ -63,7 +63,8 @@ type Config struct {
 	HoldFor time.Duration
 	// LeaseFor is how long a lease lives after the adapter last confirmed it. Default 30s.
 	LeaseFor time.Duration
-	// QueueLen bounds the messages that wait for a pool's goroutine. Default 16384.
+	// QueueLen bounds the questions that wait for a pool's lock: of this process, and of each of its subscriptions on the bus.
+	// Default 16384.
 	QueueLen int
 	// MaxPools bounds the pools. Default 1024.
 	MaxPools int
@@ -105,6 +106,7 @@ type Scheduler struct {
 
 	eventMu sync.Mutex // events leave in the order of their numbers
 	seq     uint64
+	events  *bus.Batch
 }
 
 // New checks the configuration; nothing happens until Run.
@@ -127,6 +129,7 @@ func New(cfg Config) (*Scheduler, error) {
 		return nil, err
 	}
 	s := &Scheduler{cfg: cfg, pools: make(map[string]*pool), home: make(map[string]*pool)}
+	s.events = bus.NewBatch(cfg.Bus.Control, eventGap, s.unsent)
 	var err error
 	if s.metrics, err = newMetrics(cfg.Registry); err != nil {
 		return nil, fmt.Errorf("scheduler: %w", err)
@@ -142,7 +145,7 @@ func New(cfg Config) (*Scheduler, error) {
 func (s *Scheduler) Run(ctx context.Context, ready func()) error {
 	var stopPools context.CancelFunc
 	s.ctx, stopPools = context.WithCancel(context.WithoutCancel(ctx))
-	defer func() { stopPools(); s.running.Wait() }()
+	defer func() { stopPools(); s.running.Wait(); s.events.Close() }()
 	for kind, on := range map[string]func(*pool, []byte){
 		wire.EventFinished: (*pool).finished,
 		wire.EventLoad:     (*pool).report,
@@ -166,6 +169,9 @@ func (s *Scheduler) Ready() error {
 	return nil
 }
 
+// eventGap is how long events wait for company when there are many: other replicas hear of a decision that much later.
+const eventGap = 2 * time.Millisecond
+
 // changed runs on the roster's goroutine.
 func (s *Scheduler) changed(c roster.Change) {
 	info := c.Worker.Info
@@ -174,12 +180,12 @@ func (s *Scheduler) changed(c roster.Change) {
 		p = s.openPool(info.Pool)
 	}
 	if before != nil && (c.Gone || before != p) { // a worker that serves another base model now has left its pool
-		before.do(func(now time.Time) { before.core.Leave(now, info.Worker, info.Instance) })
+		before.leave(info.Worker, info.Instance)
 		delete(s.home, info.Worker)
 	}
 	if p != nil && !c.Gone {
 		s.home[info.Worker] = p
-		p.do(func(now time.Time) { p.core.Join(now, info, c.Worker.State) })
+		p.join(info, c.Worker.State)
 	}
 }
 
@@ -260,11 +266,15 @@ func (s *Scheduler) publishEvent(subject string, stamp *wire.Stamp, event interf
 	defer s.eventMu.Unlock()
 	s.seq++
 	*stamp = wire.Stamp{Publisher: s.cfg.ID, Seq: s.seq, AtMicros: uint64(time.Now().UnixMicro())}
-	s.publish(subject, event.AppendTo(nil))
+	s.events.Publish(subject, event.AppendTo(nil))
 }
 
 func (s *Scheduler) publish(subject string, doc []byte) {
 	if err := s.cfg.Bus.Control.Publish(subject, doc); err != nil {
-		s.cfg.Log.Debug("publish", "subject", subject, "error", err)
+		s.unsent(subject, err)
 	}
+}
+
+func (s *Scheduler) unsent(subject string, err error) {
+	s.cfg.Log.Debug("publish", "subject", subject, "error", err)
 }

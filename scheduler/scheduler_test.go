@@ -399,7 +399,7 @@ func TestStopAnswersWhoWaits(t *testing.T) {
 	if r, err := s.Assign(t.Context(), request(model, 4)); err != nil || r.Code != wire.CodeNoScheduler {
 		t.Errorf("after the stop: got %+v, %v, want no_scheduler", r, err)
 	}
-	if _, err := s.Status(t.Context()); err == nil {
+	if _, err := s.Status(); err == nil {
 		t.Error("a stopped scheduler tells a status")
 	}
 	c.send(model, request(model, 5).AppendTo(nil))

@@ -162,6 +162,7 @@ type Adapter struct {
 	changed   chan struct{}   // the engine may have changed: ask it what it is
 	lost      atomic.Bool     // the engine has refused a connection: what comes back is another life
 	called    chan struct{}   // a roll is called: beat soon
+	events    *bus.Batch
 	leave     context.CancelCauseFunc
 	loras     loras
 	warned    map[string]bool // see warnOnce
@@ -196,6 +197,7 @@ func New(cfg Config) (*Adapter, error) {
 	}
 	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.shown})
 	a.loras.init(a)
+	a.events = bus.NewBatch(cfg.Bus.Control, eventGap, a.unsent)
 	return a, nil
 }
 
@@ -251,6 +253,7 @@ func (a *Adapter) Run(ctx context.Context, ready func()) error {
 	a.ordersCtx, cancelOrders = context.WithCancel(a.runCtx)
 	defer cancelOrders()
 	defer a.engine.close()
+	defer a.events.Close()
 	sctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	a.leave = leave

@@ -68,7 +68,7 @@ func (w *worker) beat() {
 		Stamp: w.stamp(), Worker: w.name, Instance: l.instance, InfoHash: l.hash, State: state,
 		BeatMillis: uint32(w.a.cfg.Beat.Milliseconds()),
 	}
-	w.a.publish(w.event(l, wire.EventUp), up.AppendTo(nil))
+	w.a.events.Publish(w.event(l, wire.EventUp), up.AppendTo(nil))
 }
 
 // report names every attempt that is admitted and not over.
@@ -102,7 +102,7 @@ func (w *worker) report() {
 		load.Leases = append(load.Leases, wire.LeaseRef{Request: t.d.Request, Attempt: t.d.Attempt})
 	}
 	w.a.mu.Unlock()
-	w.a.publish(w.event(l, wire.EventLoad), load.AppendTo(make([]byte, 0, 64+32*len(load.Leases))))
+	w.a.events.Publish(w.event(l, wire.EventLoad), load.AppendTo(make([]byte, 0, 64+32*len(load.Leases))))
 }
 
 // finished tells the schedulers how an attempt ended. What the engine said in words stays between adapter and gateway.
@@ -115,7 +115,7 @@ func (w *worker) finished(t *attempt, end *wire.End) {
 		f.QueueMicros = 0
 	}
 	f.End.Message = ""
-	w.a.publish(w.a.cfg.Subjects.Event(w.a.cfg.Region, t.d.Pool, wire.EventFinished, w.name), f.AppendTo(make([]byte, 0, 256)))
+	w.a.events.Publish(w.a.cfg.Subjects.Event(w.a.cfg.Region, t.d.Pool, wire.EventFinished, w.name), f.AppendTo(make([]byte, 0, 256)))
 }
 
 func (w *worker) stamp() wire.Stamp {
@@ -125,6 +125,13 @@ func (w *worker) stamp() wire.Stamp {
 // publish sends what is repeated, or made good by a later report: an error is not worth more than a debug line.
 func (a *Adapter) publish(subject string, doc []byte) {
 	if err := a.cfg.Bus.Control.Publish(subject, doc); err != nil {
-		a.cfg.Log.Debug("publish", "subject", subject, "error", err)
+		a.unsent(subject, err)
 	}
 }
+
+func (a *Adapter) unsent(subject string, err error) {
+	a.cfg.Log.Debug("publish", "subject", subject, "error", err)
+}
+
+// eventGap is how long events wait for company when there are many: schedulers know of a free slot that much later.
+const eventGap = 2 * time.Millisecond

@@ -143,7 +143,7 @@ func (w *worker) retire(code wire.Code) {
 	if l != nil {
 		l.stop()
 		g := wire.Gone{Stamp: w.stamp(), Worker: w.name, Instance: l.instance, Code: code}
-		w.a.publish(w.event(l, wire.EventDown), g.AppendTo(nil))
+		w.a.events.Publish(w.event(l, wire.EventDown), g.AppendTo(nil))
 	}
 	if w.name != w.a.cfg.Name { // which is the adapter's own
 		w.a.hold(false, w.name)

@@ -35,6 +35,8 @@ type Config struct {
 	Role, ID string
 	// Creds is a NATS credentials file. Default: none.
 	Creds string
+	// NoEcho keeps a connection's own messages from coming back to it.
+	NoEcho bool
 	// Extra options for each connection; localbus.Server.InProcess is one.
 	Extra []nats.Option
 	// DrainTimeout bounds Close. Default 10s.
@@ -174,6 +176,9 @@ func (b *Bus) connect(ctx context.Context, plane string, extra []nats.Option) (*
 			b.cfg.Log.Info("bus found again", "plane", plane, "url", nc.ConnectedUrlRedacted())
 		}),
 		nats.ClosedHandler(func(*nats.Conn) { b.closed.Done() }),
+	}
+	if b.cfg.NoEcho {
+		opts = append(opts, nats.NoEcho())
 	}
 	if b.cfg.Creds != "" {
 		opts = append(opts, nats.UserCredentials(b.cfg.Creds))

@@ -51,13 +51,16 @@ func (r *role) flags(f *pflag.FlagSet) {
 func (r *role) connect(ctx context.Context, e *env, name, id string, reg *prometheus.Registry, log *slog.Logger) (*bus.Bus, error) {
 	b, err := bus.Connect(ctx, bus.Config{
 		URL: cmp.Or(r.nats, e.lookup("NATS_URL"), defaultNATS), Creds: cmp.Or(r.creds, e.lookup("NATS_CREDS")),
-		Role: name, ID: id, Registry: reg, Log: log,
+		Role: name, ID: id, NoEcho: deaf(name), Registry: reg, Log: log,
 	})
 	if errors.Is(err, bus.ErrConfig) {
 		return nil, &ExitError{2, err}
 	}
 	return b, err
 }
+
+// deaf tells whether a role has no use for its own messages: each decision of a scheduler is an event that schedulers hear.
+func deaf(role string) bool { return role == "scheduler" }
 
 // A connector waits for a role's bus, which is closed after the role's end.
 type connector func(ctx context.Context) (*bus.Bus, error)

@@ -131,7 +131,7 @@ func (h *hub) close() {
 
 // connect connects a role through the pipe. Who asks for it closes it.
 func (h *hub) connect(ctx context.Context, role, id string) (*bus.Bus, error) {
-	return bus.Connect(ctx, bus.Config{URL: h.lb.URL(), Role: role, ID: id, Extra: []nats.Option{h.lb.InProcess()}, Registry: h.reg, Log: h.log})
+	return bus.Connect(ctx, bus.Config{URL: h.lb.URL(), Role: role, ID: id, NoEcho: deaf(role), Extra: []nats.Option{h.lb.InProcess()}, Registry: h.reg, Log: h.log})
 }
 
 // bus is connect for what runs as long as the hub does.
