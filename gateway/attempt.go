@@ -15,8 +15,11 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 	a.reset(p.Worker)
 	s := g.demux.open(p.Worker, p.Instance, a.c.assign.Attempt)
 	defer s.close()
-	t := &attempt{g: g, a: a, s: s, p: p, ended: a.c.live.ended, tick: time.NewTicker(250 * time.Millisecond)}
-	defer t.tick.Stop()
+	t := &attempt{g: g, a: a, s: s, p: p}
+	if a.c.live.waiting(func(error) { s.signal() }) {
+		s.signal()
+	}
+	defer a.c.live.waiting(nil)
 	end := t.send(ctx)
 	if end.code == wire.CodeOK {
 		end = t.receive(ctx)
@@ -33,10 +36,9 @@ type attempt struct {
 	a        *answer
 	s        *stream
 	p        *wire.Placement
-	ended    <-chan struct{} // the client wants it aborted
-	tick     *time.Ticker
 	sent     time.Time // when the last byte of the request had gone
 	accepted bool
+	aborted  bool // as the client wanted: the adapter has been told
 	over     bool // the adapter said its last word, or is not there
 	probed   time.Time
 	away     time.Time // since when the bus is; zero: it is there
@@ -59,6 +61,9 @@ func (t *attempt) send(ctx context.Context) ending {
 			return ending{}
 		case uint64(at) > h.parts+wire.PartWindow-wire.MaxPart:
 			if end := t.wait(ctx); end.code != wire.CodeOK {
+				return end
+			}
+			if end := t.check(time.Now()); end.code != wire.CodeOK {
 				return end
 			}
 			continue
@@ -130,16 +135,24 @@ func (t *attempt) dispatch(ctx context.Context) *wire.Dispatch {
 
 // receive hands frames to the client until the last one.
 func (t *attempt) receive(ctx context.Context) ending {
-	for {
+	for woken := false; ; {
 		t.frames = t.s.take(t.frames)
-		if len(t.frames) > 0 {
+		switch {
+		case len(t.frames) > 0:
 			if end, done := t.deliver(); done {
 				return end
 			}
-			continue
-		}
-		if end := t.wait(ctx); end.code != wire.CodeOK {
-			return end
+			woken = false
+		case woken: // for something else
+			if end := t.check(time.Now()); end.code != wire.CodeOK {
+				return end
+			}
+			woken = false
+		default:
+			if end := t.wait(ctx); end.code != wire.CodeOK {
+				return end
+			}
+			woken = true
 		}
 	}
 }
@@ -194,18 +207,22 @@ func (t *attempt) deliver() (end ending, done bool) {
 // probeAfter is the silence after which a worker is asked whether it is there. Adapters ping four times a second.
 const probeAfter = time.Second
 
-// wait blocks until something is new. It returns an ending when the attempt cannot go on.
+// wait blocks until something is new: what has come, or that nothing came for a while.
 func (t *attempt) wait(ctx context.Context) ending {
 	select {
 	case <-t.s.wake:
-	case <-t.tick.C:
-	case <-t.ended: // the adapter has the engine end it, in the engine's own words
-		t.ended = nil
-		t.g.demux.cancel(t.s, wire.CodeAborted)
+		return ending{}
 	case <-ctx.Done():
 		return ending{code: causeCode(ctx)}
 	}
-	now := time.Now()
+}
+
+// check returns an ending when the attempt cannot go on.
+func (t *attempt) check(now time.Time) ending {
+	if !t.aborted && t.a.c.isAborted() { // the adapter has the engine end it, in the engine's own words
+		t.aborted = true
+		t.g.demux.cancel(t.s, wire.CodeAborted)
+	}
 	if away, end := t.busAway(now); away {
 		return end
 	}

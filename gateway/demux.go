@@ -26,10 +26,22 @@ type demux struct {
 	subs     []*nats.Subscription
 	next     atomic.Uint64
 
-	shards [16]struct {
-		mu      sync.Mutex
-		streams map[uint64]*stream
+	shards [16]shard
+}
+
+// A shard is a part of the streams that are open, by their ids.
+type shard struct {
+	mu      sync.Mutex
+	streams map[uint64]*stream
+}
+
+func (s *shard) appendTo(open []*stream) []*stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, one := range s.streams {
+		open = append(open, one)
 	}
+	return open
 }
 
 func newDemux(cfg Config, b *bus.Bus, m *metrics) *demux {
@@ -88,12 +100,7 @@ func (d *demux) open(worker string, n wire.Instance, attempt uint32) *stream {
 	return s
 }
 
-func (d *demux) shard(id uint64) *struct {
-	mu      sync.Mutex
-	streams map[uint64]*stream
-} {
-	return &d.shards[id%uint64(len(d.shards))]
-}
+func (d *demux) shard(id uint64) *shard { return &d.shards[id%uint64(len(d.shards))] }
 
 func (d *demux) find(id uint64) *stream {
 	sh := d.shard(id)
@@ -107,6 +114,37 @@ func (d *demux) forget(s *stream) {
 	sh.mu.Lock()
 	delete(sh.streams, s.id)
 	sh.mu.Unlock()
+}
+
+// watchEvery is how often streams are looked at whose adapter says nothing.
+const watchEvery = 250 * time.Millisecond
+
+// quietFor is how long an adapter may say nothing before the owner of its stream is woken: longer than pings take.
+const quietFor = 400 * time.Millisecond
+
+// watch wakes the owners of streams that are silent, or all of them while the bus is away, until ctx ends.
+func (d *demux) watch(ctx context.Context) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	var open []*stream
+	for {
+		select {
+		case now := <-tick.C:
+			silence := quietFor
+			if !d.bus.Connected() {
+				silence = 0
+			}
+			for i := range d.shards {
+				open = d.shards[i].appendTo(open[:0])
+				for _, s := range open {
+					s.watch(now, silence)
+				}
+				clear(open)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // perWorker counts the streams that are open.

@@ -252,7 +252,9 @@ func (g *Gateway) join(ctx context.Context) (leave func(), err error) {
 	rctx, stopRoster := context.WithCancel(context.WithoutCancel(ctx))
 	heard, rosterDone := make(chan struct{}), make(chan error, 1)
 	go func() { rosterDone <- g.roster.Run(rctx, func() { close(heard) }) }()
-	leave = func() { stopRoster(); <-rosterDone; g.demux.stop() } //nolint:errcheck // it ends because it was stopped
+	watched := make(chan struct{})
+	go func() { g.demux.watch(rctx); close(watched) }()
+	leave = func() { stopRoster(); <-watched; <-rosterDone; g.demux.stop() } //nolint:errcheck // it ends because it was stopped
 	select {
 	case <-heard:
 		close(g.joined)

@@ -148,6 +148,16 @@ func (s *stream) done(seq uint64) {
 	s.mu.Unlock()
 }
 
+// watch wakes the owner of a stream that has not heard of its adapter for a while.
+func (s *stream) watch(now time.Time, silence time.Duration) {
+	s.mu.Lock()
+	silent := now.Sub(s.heard) >= silence
+	s.mu.Unlock()
+	if silent {
+		s.signal()
+	}
+}
+
 // health is a copy of what says whether the adapter is there.
 type health struct {
 	silent  time.Duration

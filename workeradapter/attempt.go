@@ -126,9 +126,8 @@ func (t *attempt) collect() {
 // run gives the request to the engine and relays its answer.
 func (t *attempt) run(body []byte) {
 	if t.d.RemainingMillis > 0 {
-		ctx, cancel := context.WithTimeoutCause(t.ctx, time.Duration(t.d.RemainingMillis)*time.Millisecond, errDeadline)
-		defer cancel()
-		t.ctx = ctx
+		late := time.AfterFunc(time.Duration(t.d.RemainingMillis)*time.Millisecond, func() { t.cancel(errDeadline) })
+		defer late.Stop()
 	}
 	t.w.metrics.running.Inc()
 	defer t.w.metrics.running.Dec()

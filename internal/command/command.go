@@ -20,6 +20,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/radixbus/radixbus/internal/config"
+	"github.com/radixbus/radixbus/internal/procs"
+	"github.com/radixbus/radixbus/internal/run"
 	"github.com/radixbus/radixbus/internal/telemetry"
 )
 
@@ -138,6 +140,20 @@ func (e *env) log() (*slog.Logger, error) {
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// thrift is the part that keeps a role from spending processor time on processors that it does not need. GOMAXPROCS in the
+// environment says how many there are.
+func (e *env) thrift() run.Part {
+	return run.Part{Name: "procs", Run: func(ctx context.Context, ready func()) error {
+		ready()
+		if e.lookup("GOMAXPROCS") != "" {
+			<-ctx.Done()
+			return nil
+		}
+		procs.Keep(ctx)
+		return nil
+	}}
 }
 
 // lookup reads one environment variable that is not ours.

@@ -99,7 +99,7 @@ func (r *role) serve(ctx context.Context, e *env, name string, start starter) er
 	}
 	defer admin.Close() //nolint:errcheck // its part has, unless it never ran
 	log.Info(name+" starting", "version", version(), "admin", "http://"+admin.Addr().String())
-	err = run.All(ctx, run.Part{Name: "admin", Run: admin.Run}, s.part)
+	err = run.All(ctx, e.thrift(), run.Part{Name: "admin", Run: admin.Run}, s.part)
 	if b != nil {
 		b.Close() //nolint:errcheck // a drain that took too long is told by the part that was late
 	}

@@ -105,7 +105,7 @@ func (e *env) up(ctx context.Context, u *upFlags) error {
 	if err != nil {
 		return err
 	}
-	return run.All(ctx, parts...)
+	return run.All(ctx, append([]run.Part{e.thrift()}, parts...)...)
 }
 
 // hub is one process with everything in it.
