@@ -148,10 +148,10 @@ func (s *stream) done(seq uint64) {
 	s.mu.Unlock()
 }
 
-// watch wakes the owner of a stream that has not heard of its adapter for a while.
+// watch wakes the owner of a stream that has had no frame yet, or has not heard of its adapter for a while.
 func (s *stream) watch(now time.Time, silence time.Duration) {
 	s.mu.Lock()
-	silent := now.Sub(s.heard) >= silence
+	silent := s.expect == 1 || now.Sub(s.heard) >= silence
 	s.mu.Unlock()
 	if silent {
 		s.signal()

@@ -170,7 +170,7 @@ func (s *Scheduler) Ready() error {
 }
 
 // eventGap is how long events wait for company when there are many: other replicas hear of a decision that much later.
-const eventGap = 2 * time.Millisecond
+const eventGap = 5 * time.Millisecond
 
 // changed runs on the roster's goroutine.
 func (s *Scheduler) changed(c roster.Change) {

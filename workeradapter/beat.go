@@ -134,4 +134,4 @@ func (a *Adapter) unsent(subject string, err error) {
 }
 
 // eventGap is how long events wait for company when there are many: schedulers know of a free slot that much later.
-const eventGap = 2 * time.Millisecond
+const eventGap = 5 * time.Millisecond

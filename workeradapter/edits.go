@@ -1,6 +1,7 @@
 package workeradapter
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -106,12 +107,14 @@ func (t *attempt) editModel(body []byte, points jsonscan.Points, l *life) ([]jso
 		return nil, nil // a model that has gone meanwhile: the engine says so
 	}
 	key, name := t.modelName(m, l)
-	var is string
-	if name == "" || json.Unmarshal(member(body, points, key), &is) == nil && is == name {
+	if name == "" {
 		return nil, nil
 	}
-	value, err := json.Marshal(name)
-	return []jsonscan.Set{{Key: key, Value: value}}, err
+	value := jsonscan.AppendString(nil, name)
+	if bytes.Equal(member(body, points, key), value) {
+		return nil, nil
+	}
+	return []jsonscan.Set{{Key: key, Value: value}}, nil
 }
 
 // modelName is how the engine is told of a model, and under which key; "" for not at all.

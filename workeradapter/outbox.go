@@ -40,6 +40,7 @@ type outbox struct {
 	mu       sync.Mutex
 	streams  map[uint64]*sender
 	pending  []outgoing    // what leaves next, in order
+	room     []byte        // of a message that has left, for the next one
 	instance wire.Instance // of the last message of frames
 	sending  bool
 	answered time.Time // when the gateway last said that it is there
@@ -185,7 +186,11 @@ func (s *sender) acked(through uint64) {
 func (b *outbox) append(n wire.Instance, f *wire.Frame) {
 	last := len(b.pending) - 1
 	if last < 0 || b.pending[last].reply != "" || b.instance != n || len(b.pending[last].msg)+len(f.Data)+wire.FrameOverhead > b.o.bound {
-		b.pending = append(b.pending, outgoing{msg: wire.AppendFrames(make([]byte, 0, 512), b.o.w.name, n)})
+		if b.room == nil {
+			b.room = make([]byte, 0, 1<<10)
+		}
+		b.pending = append(b.pending, outgoing{msg: wire.AppendFrames(b.room, b.o.w.name, n)})
+		b.room = nil
 		b.instance = n
 		last++
 	}
@@ -213,10 +218,16 @@ func (b *outbox) flush() {
 			b.o.w.metrics.messages.Inc()
 		}
 		b.mu.Lock()
+		if last := out[len(out)-1].msg; cap(last) <= mostRoom { // the bus has copied it
+			b.room = last[:0]
+		}
 	}
 	b.sending = false
 	b.mu.Unlock()
 }
+
+// mostRoom bounds the room that is kept of a message.
+const mostRoom = 64 << 10
 
 // find looks a stream up and returns with the lock of its outbox held.
 func (o *outboxes) find(gateway string, stream uint64) *sender {

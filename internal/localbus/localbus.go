@@ -120,8 +120,14 @@ func free(host string, port int) error {
 // URL is where other processes connect.
 func (s *Server) URL() string { return s.ns.ClientURL() }
 
-// InProcess is the option that connects a client of this process through a pipe.
-func (s *Server) InProcess() nats.Option { return nats.InProcessServer(s.ns) }
+// InProcess is the option that connects a client of this process through a pipe. The server reads it for as long as there is a
+// process, so that writes need no timeout, which costs a pipe two timers each.
+func (s *Server) InProcess() nats.Option {
+	return func(o *nats.Options) error {
+		o.InProcessServer, o.FlusherTimeout = s.ns, 0
+		return nil
+	}
+}
 
 // Stop ends the server, waits for it and removes a temporary store.
 func (s *Server) Stop() error {
