@@ -294,10 +294,14 @@ func (c *conn) line() ([]byte, error) {
 // hasChunk tells whether the next chunk can be begun, or the body ended, without waiting.
 func (c *conn) hasChunk() bool {
 	rest := bytes.TrimPrefix(c.in[c.at:c.end], []byte("\r\n"))
-	if len(rest) > 0 && rest[0] == '0' { // the last one, and its trailer
+	line, _, ok := bytes.Cut(rest, []byte("\n"))
+	if !ok {
+		return false
+	}
+	if size, err := chunkSize(bytes.TrimSuffix(line, []byte("\r"))); err == nil && size == 0 { // the last one, and its trailer
 		return bytes.Contains(rest, []byte("\r\n\r\n"))
 	}
-	return bytes.IndexByte(rest, '\n') >= 0
+	return true
 }
 
 // nextChunk reads the line in front of a chunk, and the end of the one before. After the last one it reads the trailer.
