@@ -120,7 +120,8 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		opts  []nats.Option
 	}{
 		{&b.Control, "control", nil},
-		{&b.Tokens, "tokens", []nats.Option{nats.ReconnectBufSize(-1), nats.SkipSubjectValidation()}},
+		// A publish of frames is written at once: what was ready has been put into it already, and waking a writer costs more.
+		{&b.Tokens, "tokens", []nats.Option{nats.ReconnectBufSize(-1), nats.SkipSubjectValidation(), nats.WriteBufferSize(1)}},
 		{&b.Bulk, "bulk", []nats.Option{nats.ReconnectBufSize(-1)}},
 	} {
 		nc, err := b.connect(ctx, c.plane, c.opts)
