@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -51,7 +52,9 @@ func (t *attempt) send(ctx context.Context) ending {
 	d, body := t.dispatch(ctx), t.a.c.body
 	first := min(len(body), t.partSize())
 	d.Body = body[:first]
-	if end := t.publish(ctx, d.AppendTo(make([]byte, 0, first+1024))); end.code != wire.CodeOK {
+	msg := buffer.Get(first + 1024)
+	defer msg.Release() // the bus has copied it
+	if end := t.publish(ctx, d.AppendTo(msg.B)); end.code != wire.CodeOK {
 		return end
 	}
 	for at := first; at < len(body); {
@@ -72,7 +75,7 @@ func (t *attempt) send(ctx context.Context) ending {
 		}
 		n := min(len(body)-at, t.partSize())
 		part := wire.Part{Gateway: t.g.cfg.ID, Stream: t.s.id, Instance: t.p.Instance, Offset: uint64(at), Body: body[at : at+n]}
-		if end := t.publish(ctx, part.AppendTo(make([]byte, 0, n+128))); end.code != wire.CodeOK {
+		if end := t.publish(ctx, part.AppendTo(msg.B[:0])); end.code != wire.CodeOK {
 			return end
 		}
 		at += n

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -91,10 +92,14 @@ const (
 )
 
 // readBody reads the whole body within the bounds of one request and of all of them. What it takes from the budget is
-// the room that it makes.
+// the room that it makes. The body is good until its release.
 func (g *Gateway) readBody(ctx context.Context, a *answer, r *http.Request) (body []byte, release func(), err error) {
 	var taken int64
-	release = func() { g.inFlight.Add(-taken) }
+	var held *buffer.Buffer // body lies in it
+	release = func() {
+		g.inFlight.Add(-taken)
+		held.Release()
+	}
 	if r.ContentLength > g.cfg.MaxBody {
 		return nil, release, tooLarge(g.cfg.MaxBody)
 	}
@@ -117,13 +122,17 @@ func (g *Gateway) readBody(ctx context.Context, a *answer, r *http.Request) (bod
 			if had >= shortRoom {
 				fast = 2
 			}
-			room := max(min(most, max(firstRoom, fast*had)), had+1)
+			need := int(max(min(most, max(firstRoom, fast*had)), had+1))
+			room := max(int64(need), min(int64(buffer.Room(need)), g.cfg.MaxBody)) // one body always fits
 			if g.inFlight.Add(room-taken) > g.cfg.MaxInFlight {
 				g.inFlight.Add(taken - room)
 				return nil, release, overBudget()
 			}
 			taken = room
-			body = append(append(make([]byte, 0, room), body...), next[0])
+			more := buffer.Get(need)
+			body = append(append(more.B, body...), next[0])
+			held.Release()
+			held = more
 		} else {
 			body = body[:len(body)+n]
 		}

@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/radixbus/radixbus/gateway"
 	"github.com/radixbus/radixbus/internal/testkit"
+	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // dial opens a connection to the gateway and sends what is given, which need not be a whole request.
@@ -151,4 +154,37 @@ func TestABodyThatNobodyWantsDoesNotCostTheConnection(t *testing.T) {
 	if got := readAnswer(t, conn); got.status != 200 {
 		t.Errorf("the next one on the connection: %d", got.status)
 	}
+}
+
+// Bodies lie in room that requests lend each other: each worker gets its own request's, also at the second attempt.
+func TestBodiesAreNobodyElses(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 2, nil)
+	var n atomic.Int64
+	for _, w := range e.workers {
+		w.Answer(func(j *testkit.Job) {
+			if n.Add(1)%3 == 0 {
+				j.End(wire.CodeEngineDown, "") // to another worker with it
+				return
+			}
+			j.Reply(200, string(j.Body()))
+		})
+	}
+	var clients sync.WaitGroup
+	for c := range 12 {
+		clients.Go(func() {
+			for i := range 25 {
+				filler := strings.Repeat(fmt.Sprintf("%02d-%02d ", c, i), 1+(c*7919+i*104729)%40_000)
+				body := fmt.Sprintf(`{"model":%q,"messages":[{"role":"user","content":%q}]}`, model, filler)
+				r := e.request("POST", chatPath, body)
+				if i%2 == 0 {
+					r.ContentLength, r.Body = -1, io.NopCloser(strings.NewReader(body))
+				}
+				if got := e.do(r); got.status != 200 || got.body != body {
+					t.Errorf("client %d, request %d of %d bytes: got %d and %d bytes: %.80q", c, i, len(body), got.status, len(got.body), got.body)
+				}
+			}
+		})
+	}
+	clients.Wait()
 }
