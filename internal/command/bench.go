@@ -16,29 +16,32 @@ import (
 
 // benchFlags are what `bench` may be told.
 type benchFlags struct {
-	cfg      replay.Config
-	turns    replay.MultiturnConfig
-	unique   replay.UniqueConfig
-	shared   replay.SharedPrefixConfig
-	slo      string
-	arrivals string
-	order    string
-	workload string
-	trace    string
-	format   string
-	generate bool
-	stream   bool
-	json     string
-	html     string
-	keyFile  string
+	cfg       replay.Config
+	turns     replay.MultiturnConfig
+	unique    replay.UniqueConfig
+	shared    replay.SharedPrefixConfig
+	slo       string
+	recording replay.TraceConfig
+	arrivals  string
+	order     string
+	workload  string
+	trace     string
+	format    string
+	generate  bool
+	stream    bool
+	json      string
+	html      string
+	keyFile   string
 }
 
 func (e *env) benchCommand() *cobra.Command {
 	var b benchFlags
 	c := &cobra.Command{
 		Use: "bench URL", Short: "Put load on an OpenAI or SGLang endpoint and report what it felt",
-		Long: "Users hold conversations: the next turn is sent when the reply is complete (closed loop). Prompts are generated\n" +
-			"(--workload multiturn) or those of a recorded trace of message lists (--trace FILE).",
+		Long: "Users hold conversations: the next turn is sent when the reply is complete (closed loop). With --rate, or a trace that\n" +
+			"has times, conversations begin when they are due, whatever the replies do (open loop). Prompts are generated\n" +
+			"(--workload) or those of a recorded trace (--trace FILE): real text of taubench and miniswe; of mooncake and\n" +
+			"agentic-weka, text made of their block ids, equal where the ids are; of azure, text of the recorded lengths.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &ExitError{2, errors.New("bench takes one URL, such as http://127.0.0.1:8080")}
@@ -57,6 +60,8 @@ func (b *benchFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&b.workload, "workload", "multiturn", "generated load: "+strings.Join(workloads, ", "))
 	f.StringVar(&b.trace, "trace", "", "trace file, plain or .gz, in place of a workload")
 	f.StringVar(&b.format, "format", "", "the trace's format, when it is not to be recognised: "+formats())
+	durationVar(f, &b.recording.MaxThink, "max-think", time.Minute, time.Millisecond, "agentic-weka: bound of recorded think times")
+	intVar(f, &b.recording.MaxContext, "max-context", 128<<10, 1, 1<<30, "agentic-weka: tokens at which a session ends")
 	intVar(f, &b.cfg.Requests, "requests", 0, 0, math.MaxInt32, "requests to send (default: the workload's natural size)")
 	intVar(f, &b.cfg.Conversations, "conversations", 0, 0, math.MaxInt32, "conversations to hold (default: the workload's natural size)")
 	intVar(f, &b.cfg.Concurrency, "concurrency", 0, 1, 1<<20, "users at a time, or conversations of an open loop (default 16; 4096)")
@@ -166,7 +171,12 @@ func (e *env) configure(b *benchFlags) (err error) {
 // load opens the trace, or makes the workload.
 func (b *benchFlags) load() (replay.Workload, error) {
 	if b.trace != "" {
-		return replay.OpenTrace(b.trace, replay.Format(b.format))
+		b.recording.Format = replay.Format(b.format)
+		w, err := replay.OpenTrace(b.trace, b.recording)
+		if errors.Is(err, replay.ErrRatesOnly) {
+			return nil, &ExitError{2, err}
+		}
+		return w, err
 	}
 	var w replay.Workload
 	var err error

@@ -57,8 +57,8 @@ func escapedPrefix(text []byte, n int) (int, bool) {
 	return at, n == 0
 }
 
-func (s *deltaSession) requests() int       { return len(s.calls) }
-func (s *deltaSession) start() Conversation { return &deltaReplay{deltaSession: s} }
+func (s *deltaSession) requests() int             { return len(s.calls) }
+func (s *deltaSession) start(uint64) Conversation { return &deltaReplay{deltaSession: s} }
 
 func (s *deltaSession) bytes() int {
 	total := 0

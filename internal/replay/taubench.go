@@ -63,9 +63,9 @@ func recorded(raw json.RawMessage) int {
 	return len(raw)
 }
 
-func (t *trajectory) requests() int       { return len(t.calls) }
-func (t *trajectory) bytes() int          { return len(t.messages) + 16*len(t.calls) }
-func (t *trajectory) start() Conversation { return &trajectoryReplay{trajectory: t} }
+func (t *trajectory) requests() int             { return len(t.calls) }
+func (t *trajectory) bytes() int                { return len(t.messages) + 16*len(t.calls) }
+func (t *trajectory) start(uint64) Conversation { return &trajectoryReplay{trajectory: t} }
 
 type trajectoryReplay struct {
 	*trajectory

@@ -1,17 +1,16 @@
 package replay
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
-	"encoding/json"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Format names the layout of a trace file.
@@ -24,10 +23,35 @@ const (
 	// Miniswe is a list of sessions, each with "calls" whose input is the leading "keep" characters of
 	// the input before it, then "add" (made from github.com/LMCache/lmcache-agent-trace, miniswe).
 	Miniswe Format = "miniswe"
+	// Mooncake is a list of requests with times, lengths and the ids of 512-token blocks, of which equal ones mean equal
+	// text up to their end (github.com/kvcache-ai/Mooncake, FAST25-release/traces).
+	Mooncake Format = "mooncake"
+	// Weka is a list of a coding agent's sessions, each with its requests' lengths, think times and block ids as differences,
+	// and with sub-agents among them (made from github.com/callanjfox/kv-cache-tester, traces).
+	Weka Format = "agentic-weka"
+	// Azure is a table of requests' times and lengths (github.com/Azure/AzurePublicDataset, LLM inference traces of 2023).
+	Azure Format = "azure"
 )
 
 // Formats lists the formats that can be replayed.
-func Formats() []Format { return []Format{Taubench, Miniswe} }
+func Formats() []Format { return []Format{Taubench, Miniswe, Mooncake, Weka, Azure} }
+
+// TraceConfig says how a trace is read. The zero value of every field means its documented default.
+type TraceConfig struct {
+	// Format of the file. Default: recognised from its content.
+	Format Format
+	// MaxThink bounds a recorded think time: people go to lunch. Default 60 s.
+	MaxThink time.Duration
+	// MaxContext, in tokens, ends an agent's recorded session before the first request that with its reply is longer.
+	// Default 131072.
+	MaxContext int
+}
+
+func (c TraceConfig) withDefaults() TraceConfig {
+	c.MaxThink = cmp.Or(c.MaxThink, time.Minute)
+	c.MaxContext = cmp.Or(c.MaxContext, 128<<10)
+	return c
+}
 
 // An UnknownFormatError is a trace whose format was not recognised, or a format name that is none.
 type UnknownFormatError struct {
@@ -66,89 +90,109 @@ var ErrTraceTooLarge = errors.New("trace too large")
 // maxTraceBytes bounds a trace after decompression, and what its sessions take in memory.
 const maxTraceBytes = 1 << 30
 
-// A Trace is a workload read from a recording: one conversation per session, in the file's order, sending
-// the recorded prompts whatever the model replies. It ends with its last session.
+// A Trace is a workload read from a recording: one conversation per session, in the file's order, sending the recorded
+// prompts, or made-up ones of the recorded lengths and repetitions, whatever the model replies. It ends with its last session.
 type Trace struct {
 	format   Format
 	source   string
 	requests int
 	sessions []session
+	times    []time.Duration // of the sessions, where they are recorded
 }
 
 // A session starts one conversation of a trace.
 type session interface {
 	requests() int
 	bytes() int
-	start() Conversation
+	start(seed uint64) Conversation
 }
 
-// OpenTrace reads a trace file, plain or gzip. An empty format means to recognise it from the content.
-func OpenTrace(path string, format Format) (*Trace, error) {
+// OpenTrace reads a trace file, plain or gzip.
+func OpenTrace(path string, cfg TraceConfig) (*Trace, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("replay: open trace: %w", err)
 	}
 	defer f.Close()
-	return ReadTrace(f, filepath.Base(path), format)
+	return ReadTrace(f, filepath.Base(path), cfg)
 }
 
-// ReadTrace is OpenTrace for a reader; source is what errors and reports call it. Records may be the
-// elements of one JSON array or follow each other, as in JSON lines.
-func ReadTrace(r io.Reader, source string, format Format) (*Trace, error) {
-	return readTrace(r, source, format, maxTraceBytes)
+// ReadTrace is OpenTrace for a reader; source is what errors and reports call it. Records may be the elements of one JSON
+// array, or follow each other as in JSON lines, or be the rows of a table.
+func ReadTrace(r io.Reader, source string, cfg TraceConfig) (*Trace, error) {
+	return readTrace(r, source, cfg, maxTraceBytes)
 }
 
-func readTrace(r io.Reader, source string, format Format, limit int64) (*Trace, error) {
-	if format != "" && !slices.Contains(Formats(), format) {
-		return nil, &UnknownFormatError{Format: format}
+func readTrace(r io.Reader, source string, cfg TraceConfig, limit int64) (*Trace, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Format != "" && !slices.Contains(Formats(), cfg.Format) {
+		return nil, &UnknownFormatError{Format: cfg.Format}
 	}
-	t := &Trace{format: format, source: source}
-	records := 0
+	t := &Trace{format: cfg.Format, source: source}
+	n := 0
 	fail := func(err error) (*Trace, error) {
-		return nil, &TraceError{Source: source, Record: records, Err: err}
+		if errors.Is(err, errForeign) && cfg.Format == "" {
+			return nil, &UnknownFormatError{Source: source}
+		}
+		return nil, &TraceError{Source: source, Record: n, Err: err}
 	}
 	plain, err := decompress(r)
 	if err != nil {
 		return fail(err)
 	}
-	in := &boundedReader{r: plain, left: limit}
-	dec, err := newRecords(in)
-	if errors.Is(err, errNotJSON) && format == "" {
-		return nil, &UnknownFormatError{Source: source}
-	} else if err != nil {
+	in, err := newRecords(&boundedReader{r: plain, left: limit})
+	if err != nil {
 		return fail(err)
 	}
-	room := limit
-	for ; ; records++ {
+	for room := limit; ; n++ {
 		var rec record
-		if err := dec.next(&rec); errors.Is(err, io.EOF) {
+		if err := in.next(&rec); errors.Is(err, io.EOF) {
 			break
-		} else if records == 0 && format == "" && isForeign(err) {
-			return nil, &UnknownFormatError{Source: source}
+		} else if n == 0 && isForeign(err) {
+			return fail(errors.Join(errForeign, err))
 		} else if err != nil {
 			return fail(err)
 		}
 		if t.format == "" {
 			if t.format = rec.format(); t.format == "" {
-				return nil, &UnknownFormatError{Source: source}
+				return fail(errForeign)
 			}
 		}
-		s, err := rec.session(t.format)
+		s, at, err := rec.session(t.format, n, cfg)
 		if err != nil {
 			return fail(err)
 		}
 		if room -= int64(s.bytes()); room < 0 {
 			return fail(ErrTraceTooLarge)
 		}
-		if s.requests() > 0 {
-			t.sessions = append(t.sessions, s)
-			t.requests += s.requests()
+		if s.requests() == 0 {
+			continue
 		}
+		t.sessions, t.requests = append(t.sessions, s), t.requests+s.requests()
+		if !t.timed() {
+			continue
+		}
+		if last := len(t.times) - 1; last >= 0 && at < t.times[last] {
+			return fail(fmt.Errorf("it was sent %v before the one in front of it", t.times[last]-at))
+		}
+		t.times = append(t.times, at)
 	}
 	if t.requests == 0 {
 		return fail(errors.New("the trace holds no request"))
 	}
 	return t, nil
+}
+
+// timed tells whether the format records when sessions began.
+func (t *Trace) timed() bool { return t.format == Mooncake || t.format == Azure }
+
+// Times yields the requests of a Mooncake or Azure trace. Mooncake's times are rounded to about three seconds: equal ones are
+// spread at random up to the next, since sent as they stand they would come in bursts that never were.
+func (t *Trace) Times(seed uint64) iter.Seq2[int, time.Duration] {
+	if !t.timed() {
+		return nil
+	}
+	return spreadTimes(t.times, t.format == Mooncake, seed)
 }
 
 func (t *Trace) Name() string { return string(t.format) }
@@ -162,127 +206,14 @@ func (t *Trace) Params() map[string]any {
 
 // Supports reports that message lists need the chat API; text can be sent to either.
 func (t *Trace) Supports(api API) bool {
-	return api == Chat || (api == Generate && t.format == Miniswe)
+	return api == Chat || api == Generate && t.format != Taubench
 }
 
 func (t *Trace) Size() (conversations, requests int) { return len(t.sessions), t.requests }
 
-func (t *Trace) Conversation(n int, _ uint64, _ API) (Conversation, bool) {
+func (t *Trace) Conversation(n int, seed uint64, _ API) (Conversation, bool) {
 	if n < 0 || n >= len(t.sessions) {
 		return nil, false
 	}
-	return t.sessions[n].start(), true
-}
-
-// A record is one session of either format; the key that is there tells which.
-type record struct {
-	Traj  *[]json.RawMessage `json:"traj"`
-	Calls *[]minisweCall     `json:"calls"`
-}
-
-func (r record) format() Format {
-	switch {
-	case r.Traj != nil:
-		return Taubench
-	case r.Calls != nil:
-		return Miniswe
-	}
-	return ""
-}
-
-func (r record) session(f Format) (session, error) {
-	switch {
-	case f == Taubench && r.Traj != nil:
-		return newTrajectory(*r.Traj)
-	case f == Miniswe && r.Calls != nil:
-		return newDeltaSession(*r.Calls)
-	case f == Taubench:
-		return nil, errors.New(`no "traj"`)
-	}
-	return nil, errors.New(`no "calls"`)
-}
-
-// isForeign reports that a first record is not of these formats, rather than broken.
-func isForeign(err error) bool {
-	_, syntax := errors.AsType[*json.SyntaxError](err)
-	_, shape := errors.AsType[*json.UnmarshalTypeError](err)
-	return syntax || shape
-}
-
-var errNotJSON = errors.New("not a JSON array or object")
-
-// records yields the elements of one array, or values that follow each other.
-type records struct {
-	dec   *json.Decoder
-	array bool
-}
-
-func newRecords(r io.Reader) (*records, error) {
-	br := bufio.NewReader(r)
-	for {
-		b, err := br.ReadByte()
-		if errors.Is(err, io.EOF) {
-			return nil, io.ErrUnexpectedEOF
-		} else if err != nil {
-			return nil, err
-		}
-		switch b {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '[', '{':
-			_ = br.UnreadByte() // cannot fail right after ReadByte
-			d := &records{dec: json.NewDecoder(br), array: b == '['}
-			if d.array {
-				_, err = d.dec.Token()
-			}
-			return d, err
-		}
-		return nil, errNotJSON
-	}
-}
-
-// next decodes the next record, or returns io.EOF after the last.
-func (d *records) next(into *record) error {
-	if d.array && !d.dec.More() {
-		if _, err := d.dec.Token(); err != nil {
-			if errors.Is(err, io.EOF) {
-				return io.ErrUnexpectedEOF // the array is not closed
-			}
-			return err
-		}
-		return io.EOF
-	}
-	err := d.dec.Decode(into)
-	if d.array && errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF // after a comma
-	}
-	return err
-}
-
-// decompress recognises gzip by its magic number (RFC 1952, 2.3.1).
-func decompress(r io.Reader) (io.Reader, error) {
-	br := bufio.NewReader(r)
-	if magic, _ := br.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return gzip.NewReader(br)
-	}
-	return br, nil
-}
-
-// A boundedReader fails, rather than ends, at its bound.
-type boundedReader struct {
-	r    io.Reader
-	left int64
-}
-
-func (b *boundedReader) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		// Tell a source that is exactly at the bound from one beyond it.
-		if n, err := b.r.Read(make([]byte, 1)); n == 0 {
-			return 0, err
-		}
-		return 0, ErrTraceTooLarge
-	}
-	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
-	b.left -= int64(n)
-	return n, err
+	return t.sessions[n].start(seed), true
 }

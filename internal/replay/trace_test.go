@@ -48,7 +48,7 @@ func prompts(t *testing.T, w replay.Workload, seed uint64, api replay.API) (turn
 }
 
 func TestTaubenchSendsWhatCameBeforeEachAnswer(t *testing.T) {
-	trace, err := replay.OpenTrace("testdata/taubench.json", "")
+	trace, err := replay.OpenTrace("testdata/taubench.json", replay.TraceConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func TestTaubenchSendsWhatCameBeforeEachAnswer(t *testing.T) {
 }
 
 func TestMiniswePutsInputsTogether(t *testing.T) {
-	trace, err := replay.OpenTrace("testdata/miniswe.jsonl", "")
+	trace, err := replay.OpenTrace("testdata/miniswe.jsonl", replay.TraceConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestTracesReadInAnyWrapping(t *testing.T) {
 	_ = z.Close()
 	for name, content := range map[string][]byte{"lines": lines, "array": array, "gzip": zipped.Bytes()} {
 		for _, format := range []replay.Format{"", replay.Miniswe} {
-			trace, err := replay.ReadTrace(bytes.NewReader(content), name, format)
+			trace, err := replay.ReadTrace(bytes.NewReader(content), name, replay.TraceConfig{Format: format})
 			if err != nil {
 				t.Errorf("%s as %q: %v", name, format, err)
 				continue
@@ -118,6 +118,8 @@ func TestTracesReadInAnyWrapping(t *testing.T) {
 	}
 }
 
+const azureRows = "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.5,3,1\n2023-11-16 18:17:04.5,3,1\n"
+
 func TestBadTracesAreTyped(t *testing.T) {
 	for _, tt := range []struct {
 		name, content string
@@ -125,10 +127,22 @@ func TestBadTracesAreTyped(t *testing.T) {
 		unknown       bool   // UnknownFormatError, else TraceError
 		want          string // in the text
 	}{
-		{"another format", `{"timestamp": 0, "input_length": 5, "hash_ids": [0]}`, "", true, "taubench, miniswe"},
-		{"another format, named", `{"timestamp": 0}`, replay.Miniswe, false, `record 0: no "calls"`},
+		{"another format", `{"timestamp": 0, "tokens": [5]}`, "", true, "taubench, miniswe"},
+		{"another format, named", `{"timestamp": 0}`, replay.Miniswe, false, "record 0: it is no session of the format miniswe"},
 		{"csv", "TIMESTAMP,ContextTokens\n1,2\n", "", true, "taubench, miniswe"},
-		{"csv, named", "TIMESTAMP,ContextTokens\n1,2\n", replay.Taubench, false, "not a JSON array or object"},
+		{"csv, named", "TIMESTAMP,ContextTokens\n1,2\n", replay.Taubench, false, "not of a known format"},
+		{"rates", "client,window_start_s,rate_rps,cv,family,param1,param2\n", "", false, "rates of arrivals and no requests"},
+		{"a row cut short", azureRows + "2023-11-16 18:17:04,3\n", "", false, "record 2: record on line 4: wrong number of fields"},
+		{"no time", azureRows + "yesterday,3,1\n", "", false, `record 2: line 4: time "yesterday"`},
+		{"no tokens", azureRows + "2023-11-16 18:17:04,x,1\n", "", false, `record 2: line 4: "x" is no number`},
+		{"time that falls", azureRows + "2023-11-16 18:17:03,3,1\n", "", false, "record 2: it was sent 1.5s before the one in front of it"},
+		{"too many ids", `{"timestamp":0,"input_length":512,"output_length":1,"hash_ids":[0,1]}`, "", false, "2 hash ids for 512 tokens"},
+		{"no input", `{"timestamp":0,"input_length":0,"output_length":1,"hash_ids":[]}`, "", false, "input of 0 tokens"},
+		{"no timestamp", `{"input_length":1,"output_length":1,"hash_ids":[]}`, "", false, `no "timestamp"`},
+		{"keeps too many blocks", `{"block_size":64,"reqs":[{"i":70,"o":1,"add":[[1,1]]},{"i":200,"o":1,"keep":2}]}`, "", false, "request 1: it keeps 2 blocks, the one before it has 1"},
+		{"adds too many blocks", `{"block_size":64,"reqs":[{"i":64,"o":1,"add":[[1,4000000000]]}]}`, "", false, "request 0: more block ids than 64 tokens have"},
+		{"no block size", `{"reqs":[]}`, "", false, "block size 0"},
+		{"a sub-agent's sub-agent", `{"block_size":64,"reqs":[{"reqs":[{"reqs":[]}]}]}`, "", false, "request 0: its sub-agent has a sub-agent"},
 		{"numbers", `[1,2]`, "", true, "taubench, miniswe"},
 		{"braces only", `{nothing`, "", true, "taubench, miniswe"},
 		{"unknown name", `{}`, "csv", true, `"csv"`},
@@ -136,7 +150,7 @@ func TestBadTracesAreTyped(t *testing.T) {
 		{"no requests", `[]`, "", false, "no request"},
 		{"cut short", `[{"traj":[{"role":"user","content":"x"},{"role":"assistant"}]},`, "", false, "record 1: unexpected EOF"},
 		{"array left open", `[{"traj":[{"role":"user","content":"x"},{"role":"assistant"}]}`, "", false, "record 1: unexpected EOF"},
-		{"change of format", `{"calls":[{"keep":0,"add":"x"}]} {"traj":[]}`, "", false, `record 1: no "calls"`},
+		{"change of format", `{"calls":[{"keep":0,"add":"x"}]} {"traj":[]}`, "", false, "record 1: it is no session of the format miniswe"},
 		{"keeps too much", `{"calls":[{"keep":0,"add":"é"},{"keep":2,"add":"x"}]}`, "", false, "call 1 keeps 2 characters"},
 		{"keeps less than nothing", `{"calls":[{"keep":-1,"add":"x"}]}`, "", false, "call 0 keeps -1"},
 		{"no role", `{"traj":[{"content":"x"}]}`, "", false, "message 0: no role"},
@@ -144,7 +158,7 @@ func TestBadTracesAreTyped(t *testing.T) {
 		{"broken gzip", "\x1f\x8b????????", "", false, "gzip"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := replay.ReadTrace(strings.NewReader(tt.content), "file", tt.format)
+			_, err := replay.ReadTrace(strings.NewReader(tt.content), "file", replay.TraceConfig{Format: tt.format})
 			_, unknown := errors.AsType[*replay.UnknownFormatError](err)
 			_, broken := errors.AsType[*replay.TraceError](err)
 			if unknown != tt.unknown || broken == tt.unknown || !strings.Contains(err.Error(), tt.want) {
@@ -152,7 +166,7 @@ func TestBadTracesAreTyped(t *testing.T) {
 			}
 		})
 	}
-	if _, err := replay.OpenTrace("testdata/absent", ""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := replay.OpenTrace("testdata/absent", replay.TraceConfig{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want a file that does not exist", err)
 	}
 }
@@ -166,13 +180,16 @@ func TestRecordedTraces(t *testing.T) {
 	}{
 		{"taubench/gpt-4o-airline.json.gz", 200, 2454, 10_376, 26_738},
 		{"lmcache-agent/miniswe.delta.jsonl.gz", 20, 402, 24_065, 145_122},
+		// Four characters a token, the last one without a space.
+		{"azure2023/AzureLLMInferenceTrace_code.csv.gz", 8819, 8819, 8190, 4*7437 - 1},
+		{"azure2023/AzureLLMInferenceTrace_conv.csv.gz", 19366, 19366, 4617, 4*14050 - 1},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			path := filepath.Join("..", "..", "..", "shared", "traces", filepath.FromSlash(tt.file))
 			if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 				t.Skipf("recorded traces are not beside the repository: no %s", path)
 			}
-			trace, err := replay.OpenTrace(path, "")
+			trace, err := replay.OpenTrace(path, replay.TraceConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +235,7 @@ func promptCharacters(t *testing.T, turn replay.Turn) (n int) {
 // TestTracesReplayTheirOwnPrompts: what the model says does not enter the next prompt, and a failure does not
 // end a session.
 func TestTracesReplayTheirOwnPrompts(t *testing.T) {
-	trace, err := replay.OpenTrace("testdata/taubench.json", replay.Taubench)
+	trace, err := replay.OpenTrace("testdata/taubench.json", replay.TraceConfig{Format: replay.Taubench})
 	if err != nil {
 		t.Fatal(err)
 	}
