@@ -163,6 +163,7 @@ type Adapter struct {
 	lost      atomic.Bool     // the engine has refused a connection: what comes back is another life
 	called    chan struct{}   // a roll is called: beat soon
 	events    *bus.Batch
+	crew      *crew
 	leave     context.CancelCauseFunc
 	loras     loras
 	warned    map[string]bool // see warnOnce
@@ -197,6 +198,7 @@ func New(cfg Config) (*Adapter, error) {
 	}
 	a.identity.Store(&wire.Claim{Adapter: wire.NewName("a-"), Started: time.Now().UnixMilli(), Host: cfg.Host, Engine: a.engine.shown})
 	a.loras.init(a)
+	a.crew = newCrew()
 	a.events = bus.NewBatch(cfg.Bus.Control, eventGap, a.unsent)
 	return a, nil
 }
@@ -254,6 +256,7 @@ func (a *Adapter) Run(ctx context.Context, ready func()) error {
 	defer cancelOrders()
 	defer a.engine.close()
 	defer a.events.Close()
+	defer a.crew.stop()
 	sctx, leave := context.WithCancelCause(ctx)
 	defer leave(nil)
 	a.leave = leave

@@ -101,7 +101,7 @@ func (w *worker) admit(d *wire.Dispatch, reply string) {
 	}
 	t.stream.accept()
 	if len(d.Body) == int(d.Size) {
-		go t.run(d.Body)
+		a.crew.run(func() { t.run(d.Body) })
 		return
 	}
 	t.gather()

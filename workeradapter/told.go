@@ -119,6 +119,14 @@ type metaInfo struct {
 // read takes in a document: a whole answer, or an event of a stream. It returns the error that the document reports,
 // if it does.
 func (t *told) read(doc []byte) *fault {
+	if t.readPlain(doc) {
+		return nil
+	}
+	return t.readAny(doc)
+}
+
+// readAny is read of whatever there may be.
+func (t *told) readAny(doc []byte) *fault {
 	t.bare = false
 	if batch := bytes.TrimLeft(doc, " \n"); len(batch) > 0 && batch[0] == '[' {
 		return t.readBatch(batch)

@@ -40,9 +40,14 @@ func (c *conn) interrupt() {
 
 func (c *conn) close() { c.raw.Close() } // TLS too: its goodbye might block
 
+// trusted is how long a connection is taken for open without a look: servers close those that were unused for seconds, and one
+// that is closed all the same is found by its first use.
+const trusted = 20 * time.Millisecond
+
 // usable tells whether a kept connection can be sent on.
 func (c *conn) usable() bool {
-	return time.Since(c.since) < c.client.cfg.IdleFor && c.at == c.end && quiet(c.raw, c.Conn != c.raw)
+	unused := time.Since(c.since)
+	return unused < c.client.cfg.IdleFor && c.at == c.end && (unused < trusted || quiet(c.raw, c.Conn != c.raw))
 }
 
 // Bounds of a request's pieces: those below copyBelow are sent with its head, in one write; of longer ones so much at a time,
