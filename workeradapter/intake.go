@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -155,6 +156,7 @@ func (w *worker) done(t *attempt) {
 	w.light -= lightOf(t.d)
 	w.a.bodies -= int64(t.d.Size)
 	w.a.mu.Unlock()
+	buffer.Gone(int(t.d.Size))
 }
 
 // control hears cancels, acknowledgements, questions and orders.

@@ -2,7 +2,8 @@
 // collector.
 //
 // Room comes in sizes of powers of two. What is not lent goes back to the system with the garbage collector's next rounds; what
-// would be too large to keep is made for its borrower alone. It may be used from any goroutine.
+// would be too large to keep is made for its borrower alone, and once much of it has been given back and no more comes, the
+// system gets it at once. It may be used from any goroutine.
 package buffer
 
 import (
@@ -18,8 +19,9 @@ const (
 
 // A Buffer is room on loan. B is its borrower's until Release.
 type Buffer struct {
-	B    []byte
-	home *sync.Pool // nil: it is not kept
+	B     []byte
+	home  *sync.Pool // nil: it is not kept
+	large bool       // too large to be
 }
 
 var homes [mostBits - leastBits + 1]sync.Pool
@@ -36,7 +38,7 @@ func Room(n int) int {
 func Get(n int) *Buffer {
 	room := Room(n)
 	if room > 1<<mostBits {
-		return &Buffer{B: make([]byte, 0, room)}
+		return &Buffer{B: make([]byte, 0, room), large: true}
 	}
 	home := &homes[bits.Len(uint(room))-1-leastBits]
 	if b, ok := home.Get().(*Buffer); ok {
@@ -47,7 +49,14 @@ func Get(n int) *Buffer {
 
 // Release gives a Buffer back; nobody may use it afterwards. Of nil, it does nothing. B may have been cut short, not replaced.
 func (b *Buffer) Release() {
-	if b == nil || b.home == nil {
+	if b == nil {
+		return
+	}
+	if b.large {
+		relief.gone(cap(b.B))
+		b.large, b.B = false, nil
+	}
+	if b.home == nil {
 		return
 	}
 	b.B = b.B[:0]

@@ -3,6 +3,8 @@ package buffer
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestRoom(t *testing.T) {
@@ -44,4 +46,28 @@ func TestALoanIsExclusive(t *testing.T) {
 		})
 	}
 	g.Wait()
+}
+
+func TestMuchLargeRoomGoesBackToTheSystemOnceItIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var freed []time.Duration
+		r := reliever{free: func() { freed = append(freed, time.Since(began)) }}
+		r.gone(reliefAt - 1) // not much
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(freed) > 0 {
+			t.Fatalf("freed at %v after little", freed)
+		}
+		r.gone(1)
+		time.Sleep(reliefAfter / 2)
+		r.gone(5) // it is not quiet yet
+		time.Sleep(time.Minute)
+		r.gone(5)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := time.Minute + reliefAfter*3/2; len(freed) != 1 || freed[0] != want {
+			t.Errorf("freed at %v, want once, at %v", freed, want)
+		}
+	})
 }
