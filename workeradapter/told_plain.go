@@ -16,8 +16,8 @@ func (t *told) readPlain(doc []byte) bool {
 	now := *t
 	now.bare = false
 	for i := range d.Fields {
-		f, ok := &d.Fields[i], true
-		switch f.Key {
+		var ok bool
+		switch f := &d.Fields[i]; f.Key {
 		case "choices":
 			ok = now.plainChoices(doc[f.Start:f.End], f.Kind)
 		case "usage":
