@@ -47,31 +47,37 @@ const (
 
 // try places the request now, if it can be placed.
 func (p *Pool) try(now time.Time, req *wire.AssignRequest) tried {
-	prompt := p.promptTokens(req)
-	if verdict := p.gather(now, req, prompt); verdict != placed {
+	ask := Ask{Prompt: p.promptTokens(req), Output: p.completion}
+	if req.MaxTokens > 0 {
+		ask.Output = min(ask.Output, float64(req.MaxTokens))
+	}
+	p.shun(req)
+	last := p.ofSession(now, req)
+	if p.searches(req) {
+		if chosen := p.cheapest(now, req, ask, last); chosen != nil {
+			p.place(now, req, chosen)
+			return placed
+		}
+	}
+	if verdict := p.gather(now, req, ask.Prompt); verdict != placed {
 		return verdict
 	}
-	p.creditHolders(req, prompt)
-	out := p.completion
-	if req.MaxTokens > 0 {
-		out = min(out, float64(req.MaxTokens))
-	}
-	chosen := p.ofSession(now, req)
+	p.creditHolders(req, ask.Prompt)
+	chosen := slices.IndexFunc(p.candidates, func(c Candidate) bool { return c.worker == last })
 	if chosen < 0 {
-		chosen = p.policy.Pick(p.candidates, Ask{Prompt: prompt, Output: out}, p.rng)
+		chosen = p.policy.Pick(p.candidates, ask, p.rng)
 	}
 	p.place(now, req, &p.candidates[chosen])
 	return placed
 }
 
-// ofSession is the candidate that the request's session went to last; -1 for none.
-func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) int {
+// ofSession is the worker that the request's session went to last; nil for none.
+func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) *worker {
 	key := sessionKey(req.Tenant, req.Session)
 	if key == 0 || req.Flags&(wire.FlagBound|wire.FlagOpens) != 0 {
-		return -1
+		return nil
 	}
-	name := p.sessions.find(now, key)
-	return slices.IndexFunc(p.candidates, func(c Candidate) bool { return c.Worker == name })
+	return p.workers[p.sessions.find(now, key)]
 }
 
 // gather fills p.candidates with the workers that may run the request and have room, and tells whether there is one. Those
@@ -79,11 +85,13 @@ func (p *Pool) ofSession(now time.Time, req *wire.AssignRequest) int {
 func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) tried {
 	p.candidates = p.candidates[:0]
 	verdict, troubled := none, 0
-	bound, _ := p.boundTo(now, req)
-	p.shun(req)
-	for _, w := range p.order {
+	workers := p.order
+	if bound, _ := p.boundTo(now, req); bound != "" {
+		workers = []*worker{p.workers[bound]}
+	}
+	for _, w := range workers {
 		switch {
-		case !p.eligible(w, req), bound != "" && bound != w.info.Worker:
+		case !p.eligible(w, req):
 		case w.suspect, !w.hasRoom(now, req):
 			verdict = full // a suspect one is heard of within a beat, or has left within three
 		case now.Before(w.troubledUntil):
@@ -93,8 +101,8 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 		}
 	}
 	if len(p.candidates) == 0 && troubled > 0 {
-		for _, w := range p.order {
-			if p.eligible(w, req) && !w.suspect && w.hasRoom(now, req) && (bound == "" || bound == w.info.Worker) {
+		for _, w := range workers {
+			if p.eligible(w, req) && !w.suspect && w.hasRoom(now, req) {
 				p.addCandidate(now, w, prompt, req)
 			}
 		}
@@ -107,13 +115,17 @@ func (p *Pool) gather(now time.Time, req *wire.AssignRequest, prompt int64) trie
 
 func (p *Pool) addCandidate(now time.Time, w *worker, prompt int64, req *wire.AssignRequest) {
 	w.at = len(p.candidates)
-	rate := p.rateOf(w)
-	p.candidates = append(p.candidates, Candidate{
-		worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Backlog: w.backlogAt(now, rate), Context: w.context,
-		Running: w.occupied(), Rate: rate, Work: w.work, TreeBytes: p.tree.HeldCost(w.index),
-		Loads: req.LoRA != "" && w.knows(req.LoRA) && !w.loaded[req.LoRA],
-	})
+	c := Candidate{
+		worker: w, Worker: w.info.Worker, Prompt: prompt, Uncached: prompt, Running: w.occupied(), TreeBytes: p.tree.HeldCost(w.index),
+		Loads: w.loads(req.LoRA),
+	}
+	figures := figuresOf(w)
+	p.scaleOf(now, w).fill(&c, &figures)
+	p.candidates = append(p.candidates, c)
 }
+
+// loads tells whether the worker's engine would have to load the adapter first.
+func (w *worker) loads(lora string) bool { return lora != "" && w.knows(lora) && !w.loaded[lora] }
 
 // knows tells whether the worker answers to a model name.
 func (w *worker) knows(model string) bool {
@@ -121,7 +133,7 @@ func (w *worker) knows(model string) bool {
 	return knows
 }
 
-// creditHolders takes what each candidate is believed to hold off what it would have to compute.
+// creditHolders credits each candidate with what the tree says that it holds.
 func (p *Pool) creditHolders(req *wire.AssignRequest, prompt int64) {
 	for i := range req.Digests {
 		p.holders = p.tree.Match(tree.Path(req.Digests[i].Hashes), p.holders[:0])
@@ -131,15 +143,25 @@ func (p *Pool) creditHolders(req *wire.AssignRequest, prompt int64) {
 			}
 		}
 	}
-	perToken := p.bytesPerToken
-	if req.InputTokens > 0 { // token ids: the request itself tells how many bytes of its digests make a token
-		perToken = max(1, float64(digestBytes(req.Digests))/float64(req.InputTokens))
-	}
+	perToken := p.perToken(req)
 	for i := range p.candidates {
-		if c := &p.candidates[i]; c.HeldBytes > 0 {
-			c.Predicted = predict(c.worker, float64(c.HeldBytes)/perToken, prompt)
-			c.Uncached = prompt - c.Predicted
-		}
+		p.candidates[i].credit(perToken)
+	}
+}
+
+// perToken is how many bytes of the request's digests make a token: token ids tell it themselves.
+func (p *Pool) perToken(req *wire.AssignRequest) float64 {
+	if req.InputTokens > 0 {
+		return max(1, float64(digestBytes(req.Digests))/float64(req.InputTokens))
+	}
+	return p.bytesPerToken
+}
+
+// credit takes what the candidate is believed to hold off what it would have to compute.
+func (c *Candidate) credit(perToken float64) {
+	if c.HeldBytes > 0 {
+		c.Predicted = predict(c.worker, float64(c.HeldBytes)/perToken, c.Prompt)
+		c.Uncached = c.Prompt - c.Predicted
 	}
 }
 
@@ -200,10 +222,10 @@ func (p *Pool) learnFailures(now time.Time, req *wire.AssignRequest) {
 		switch o.Code {
 		case wire.CodeWorkerGone, wire.CodeEngineDown, wire.CodeEngineBroke:
 			for rank := range p.ranksOf(w) {
-				rank.suspect = true
+				p.suspect(rank)
 			}
 		case wire.CodeStale:
-			w.suspect = true
+			p.suspect(w)
 		case wire.CodeBusy, wire.CodeEngineBusy, wire.CodeDraining:
 			w.busyUntil = now.Add(busyFor)
 		}

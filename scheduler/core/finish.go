@@ -93,7 +93,7 @@ func (p *Pool) learn(now time.Time, l *lease, end *wire.End) {
 	if cached, told := end.Cached(); told && prompt > 0 {
 		actual := min(int64(cached), prompt)
 		p.outputs = append(p.outputs, Output{Belief: &Belief{Worker: w.info.Worker, Prompt: prompt, Predicted: l.predicted, Actual: actual}})
-		p.learnRate(l, prompt-actual, end)
+		p.learnRate(now, l, prompt-actual, end)
 		p.correct(l, actual)
 	}
 	l.confirm()
@@ -121,32 +121,18 @@ func (p *Pool) learnTextLength(l *lease, prompt int64) {
 }
 
 // learnRate takes a sample of the prefill rate from an attempt that did not have to wait for others.
-func (p *Pool) learnRate(l *lease, computed int64, end *wire.End) {
+func (p *Pool) learnRate(now time.Time, l *lease, computed int64, end *wire.End) {
 	const enough = 256 // tokens: below, the constant part of a step hides the rate
 	if !l.alone || computed < enough || end.TTFTMicros == 0 || whole(end) {
 		return
 	}
-	sample := min(max(float64(computed)/(float64(end.TTFTMicros)/1e6), minRate), maxRate)
-	w := l.worker
-	w.samples++
-	w.rate += max(learnRate, 1/float64(w.samples)) * (sample - w.rate)
-	p.samples++
-	p.rate += max(learnRate, 1/float64(p.samples)) * (sample - p.rate)
+	p.setRate(now, l.worker, min(max(float64(computed)/(float64(end.TTFTMicros)/1e6), minRate), maxRate))
 }
 
 // whole tells whether the answer came in one piece: its first byte was its last, and says nothing of the prefill.
 func whole(end *wire.End) bool {
 	const fastest = 100 // microseconds a token: no engine decodes one sequence faster
 	return end.Completion > 1 && end.TotalMicros >= end.TTFTMicros && end.TotalMicros-end.TTFTMicros < fastest*uint64(end.Completion-1)
-}
-
-// rateOf is how fast the worker prefills, in tokens per second. One of which nothing is known is like the others, not
-// like our first guess.
-func (p *Pool) rateOf(w *worker) float64 {
-	if w.samples == 0 {
-		return p.rate
-	}
-	return w.rate
 }
 
 // correct takes back what was believed wrongly. The engine evicts leaves in the order of their stamps, so when a

@@ -26,6 +26,7 @@ func (p *Pool) Report(now time.Time, r *wire.Load) {
 		w.unlink(l)
 		w.link(l)
 	}
+	p.show(w)
 	if !r.Truncated {
 		for l := range w.leases() {
 			if l.reported != 0 && l.reported != w.reports {

@@ -79,8 +79,8 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 // reserve counts the lease on its worker and inserts its paths, so that siblings follow it before it has run.
 func (p *Pool) reserve(now time.Time, l *lease) {
 	w := l.worker
-	w.settle(now, p.rateOf(w))
-	l.alone = w.backlog < 1
+	backlog := p.backlogOf(now, w)
+	l.alone = backlog < 1
 	l.sure = make([]int, len(l.digests))
 	for i := range l.digests {
 		path := tree.Path(l.digests[i].Hashes)
@@ -94,6 +94,9 @@ func (p *Pool) reserve(now time.Time, l *lease) {
 	}
 	l.expires = now.Add(p.cfg.LeaseFor)
 	w.add(l)
+	w.coin = p.rng.Float64()
+	p.setBacklog(now, w, backlog+float64(l.uncached()))
+	p.show(w)
 	p.leases[l.key] = l
 }
 
@@ -123,8 +126,13 @@ func (w *worker) uses(path tree.Path, depth int) bool {
 
 // release takes the lease off its worker.
 func (p *Pool) release(now time.Time, l *lease) {
-	l.worker.settle(now, p.rateOf(l.worker))
-	l.worker.remove(l)
+	w := l.worker
+	backlog := p.backlogOf(now, w)
+	w.remove(l)
+	if most := float64(w.uncached); backlog > most {
+		p.setBacklog(now, w, most)
+	}
+	p.show(w)
 	delete(p.leases, l.key)
 	p.over.add(l.key, nil)
 }

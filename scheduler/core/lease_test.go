@@ -17,8 +17,8 @@ func (s *stage) zero() {
 	s.t.Helper()
 	s.check()
 	for _, w := range s.p.order {
-		if w.running() != 0 || w.uncached != 0 || w.context != 0 || w.backlog != 0 {
-			s.t.Errorf("%s still counts %d attempts, %d uncached, %d context, %v backlog", w.info.Worker, w.running(), w.uncached, w.context, w.backlog)
+		if w.running() != 0 || w.uncached != 0 || w.context != 0 || s.p.backlogOf(s.now, w) != 0 {
+			s.t.Errorf("%s still counts %d attempts, %d uncached, %d context, %v backlog", w.info.Worker, w.running(), w.uncached, w.context, s.p.backlogOf(s.now, w))
 		}
 	}
 	if len(s.p.leases) != 0 {
@@ -356,7 +356,7 @@ type snapshot struct {
 func (s *stage) snapshot() map[string]snapshot {
 	all := make(map[string]snapshot)
 	for _, w := range s.p.order {
-		one := snapshot{Context: w.context, Uncached: w.uncached, Work: w.work, Rate: s.p.rateOf(w), Backlog: w.backlogAt(s.now, s.p.rateOf(w)), Leaves: make(map[string]tree.Stamp)}
+		one := snapshot{Context: w.context, Uncached: w.uncached, Work: w.work, Rate: s.p.rateOf(w), Backlog: s.p.backlogOf(s.now, w), Leaves: make(map[string]tree.Stamp)}
 		for l := range w.leases() {
 			one.Leases = append(one.Leases, l.key)
 		}

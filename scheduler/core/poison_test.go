@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -47,6 +48,9 @@ func TestABodyThatBreaksEnginesIsGivenToNoFurtherOne(t *testing.T) {
 		t.Errorf("another body: %v", c)
 	}
 	s.tick(poisonFor + time.Second)
+	for i := range 4 { // they have been started again
+		s.p.Join(s.now, info(fmt.Sprintf("w%d", i), 2, 4), wire.Ready)
+	}
 	s.broken(7, 1) // it is tried again, and breaks another one
 	s.tick(poisonFor + time.Second)
 	if c := s.tryBody(7); c != wire.CodePoison {

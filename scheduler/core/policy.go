@@ -15,11 +15,11 @@ type Candidate struct {
 	Prompt    int64   // tokens
 	Predicted int64   // tokens of the prompt believed cached here
 	Uncached  int64   // tokens to be prefilled here
-	Backlog   float64 // prefill tokens given before and not yet done
-	Context   int64   // prompt tokens of what runs here
+	Wait      float64 // seconds until what was given before is prefilled
+	Token     float64 // seconds to prefill one token
+	Batch     float64 // seconds that what runs here adds to one decode step
 	Running   int     // attempts
-	Rate      float64 // prefill tokens per second, learnt
-	Work      float64 // prefill tokens given so far
+	Work      float64 // prefill tokens given so far, whole; the fraction is a coin, tossed with each attempt given
 	TreeBytes int64   // of all prompts believed cached here
 	Loads     bool    // its engine has to load the adapter first
 }
@@ -64,19 +64,12 @@ func NewPolicy(name string) (Policy, error) {
 	return policy(), nil
 }
 
-// least picks the candidate with the smallest cost; ties go to the least work given so far, then to a coin.
-func least(cs []Candidate, rng *rand.Rand, cost func(*Candidate) float64) int {
-	best, ties := 0, 1
-	bestCost := cost(&cs[0])
+// least picks the candidate with the smallest cost; ties go to the least work given so far, then to the lesser coin.
+func least(cs []Candidate, cost func(*Candidate) float64) int {
+	best, bestCost := 0, cost(&cs[0])
 	for i := 1; i < len(cs); i++ {
-		c := cost(&cs[i])
-		switch {
-		case c < bestCost || c == bestCost && cs[i].Work < cs[best].Work:
-			best, bestCost, ties = i, c, 1
-		case c == bestCost && cs[i].Work == cs[best].Work:
-			if ties++; rng.IntN(ties) == 0 {
-				best = i
-			}
+		if c := cost(&cs[i]); c < bestCost || c == bestCost && cs[i].Work < cs[best].Work {
+			best, bestCost = i, c
 		}
 	}
 	return best
@@ -84,27 +77,12 @@ func least(cs []Candidate, rng *rand.Rand, cost func(*Candidate) float64) int {
 
 // radix prices each worker by the seconds until this request would have its answer there: what waits to be prefilled,
 // what it would add, and how much its decode steps are slowed by what runs there. There is no fleet-wide switch: a hot
-// worker is dear for the requests that look at it, and for nobody else.
+// worker is dear for the requests that look at it, and for nobody else. Pool.cheapest finds the same worker without a list.
 type radix struct{}
 
-// decodeWeight is what one token of context in the batch adds to one decode step, in prefill tokens: 0.0422 ms per
-// 1,000 tokens against 0.0216 ms per token, fitted to measured points of Llama-3.1-8B on an H100. The ratio, not the
-// absolute time, is what matters here; the rate is learnt per worker.
-const decodeWeight = 0.0422 / 1000 / 0.0216
-
-func (radix) Pick(cs []Candidate, ask Ask, rng *rand.Rand) int {
-	return least(cs, rng, func(c *Candidate) float64 {
-		seconds := (c.Backlog + float64(c.Uncached) + decodeWeight*float64(c.Context)*ask.Output) / c.Rate
-		if c.Loads {
-			seconds += loadSeconds
-		}
-		return seconds
-	})
+func (radix) Pick(cs []Candidate, ask Ask, _ *rand.Rand) int {
+	return least(cs, func(c *Candidate) float64 { return price(c, ask.Output) })
 }
-
-// loadSeconds is what the loading of an adapter is taken to cost: some hundred megabytes from a disk, and another adapter
-// that may have to go. It need not be exact: it keeps adapters together until a worker is busier than that.
-const loadSeconds = 1.0
 
 // sglang is the router of SGLang v0.4 (sgl-project/sglang pull request 2170, defaults of its launcher at the time):
 // when the loads differ too much, the least loaded worker; otherwise the best match if it covers more than half of
@@ -145,8 +123,8 @@ func (sglang) Pick(cs []Candidate, ask Ask, rng *rand.Rand) int {
 // leastLoad looks at running attempts only.
 type leastLoad struct{}
 
-func (leastLoad) Pick(cs []Candidate, _ Ask, rng *rand.Rand) int {
-	return least(cs, rng, func(c *Candidate) float64 { return float64(c.Running) })
+func (leastLoad) Pick(cs []Candidate, _ Ask, _ *rand.Rand) int {
+	return least(cs, func(c *Candidate) float64 { return float64(c.Running) })
 }
 
 // powerOfTwo asks two at random and takes the less loaded.

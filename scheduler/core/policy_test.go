@@ -24,23 +24,34 @@ func pick(t *testing.T, policy string, cs []Candidate, ask Ask) int {
 
 func TestRadixPrices(t *testing.T) {
 	const fast, slow = 40_000, 10_000
+	type of struct { // a worker
+		uncached      int64
+		backlog, rate float64
+		context, work float64
+	}
 	for _, tt := range []struct {
 		name   string
-		cs     []Candidate
+		cs     []of
 		output float64
 		want   int
 	}{
-		{"prefix wins", []Candidate{{Uncached: 1000, Rate: fast}, {Uncached: 100, Rate: fast}}, 1, 1},
-		{"backlog beyond the prefix", []Candidate{{Uncached: 1000, Rate: fast}, {Uncached: 100, Backlog: 901, Rate: fast}}, 1, 0},
-		{"backlog within the prefix", []Candidate{{Uncached: 1000, Rate: fast}, {Uncached: 100, Backlog: 899, Rate: fast}}, 1, 1},
-		{"speed", []Candidate{{Uncached: 1000, Rate: slow}, {Uncached: 1000, Rate: fast}}, 1, 1},
-		{"slow holder", []Candidate{{Uncached: 1000, Rate: slow}, {Uncached: 3999, Rate: fast}}, 1, 1},
-		{"decode batch", []Candidate{{Uncached: 100, Context: 100_000, Rate: fast}, {Uncached: 1000, Rate: fast}}, 256, 1},
-		{"decode batch, short answer", []Candidate{{Uncached: 100, Context: 100_000, Rate: fast}, {Uncached: 1000, Rate: fast}}, 1, 0},
-		{"ties to the least work", []Candidate{{Uncached: 5, Rate: fast, Work: 3}, {Uncached: 5, Rate: fast, Work: 2}, {Uncached: 5, Rate: fast, Work: 4}}, 1, 1},
+		{"prefix wins", []of{{uncached: 1000, rate: fast}, {uncached: 100, rate: fast}}, 1, 1},
+		{"backlog beyond the prefix", []of{{uncached: 1000, rate: fast}, {uncached: 100, backlog: 901, rate: fast}}, 1, 0},
+		{"backlog within the prefix", []of{{uncached: 1000, rate: fast}, {uncached: 100, backlog: 899, rate: fast}}, 1, 1},
+		{"speed", []of{{uncached: 1000, rate: slow}, {uncached: 1000, rate: fast}}, 1, 1},
+		{"slow holder", []of{{uncached: 1000, rate: slow}, {uncached: 3999, rate: fast}}, 1, 1},
+		{"decode batch", []of{{uncached: 100, context: 100_000, rate: fast}, {uncached: 1000, rate: fast}}, 256, 1},
+		{"decode batch, short answer", []of{{uncached: 100, context: 100_000, rate: fast}, {uncached: 1000, rate: fast}}, 1, 0},
+		{"ties to the least work", []of{{uncached: 5, rate: fast, work: 3}, {uncached: 5, rate: fast, work: 2}, {uncached: 5, rate: fast, work: 4}}, 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := pick(t, "radix", tt.cs, Ask{Prompt: 1000, Output: tt.output}); got != tt.want {
+			var cs []Candidate
+			for _, w := range tt.cs {
+				cs = append(cs, Candidate{
+					Uncached: w.uncached, Wait: w.backlog / w.rate, Token: 1 / w.rate, Batch: decodeWeight * w.context / w.rate, Work: w.work,
+				})
+			}
+			if got := pick(t, "radix", cs, Ask{Prompt: 1000, Output: tt.output}); got != tt.want {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})
@@ -71,7 +82,7 @@ func TestSGLangRules(t *testing.T) {
 }
 
 func TestLeastLoadLooksAtRunningOnly(t *testing.T) {
-	cs := []Candidate{{Running: 3, Predicted: 100}, {Running: 1, Backlog: 1e6, Work: 5}, {Running: 1, Work: 4}}
+	cs := []Candidate{{Running: 3, Predicted: 100}, {Running: 1, Wait: 1e6, Work: 5}, {Running: 1, Work: 4}}
 	if got := pick(t, "least-load", cs, Ask{Prompt: 100}); got != 2 {
 		t.Errorf("got %d, want 2", got)
 	}
@@ -162,9 +173,12 @@ func TestTiesAreSpread(t *testing.T) {
 		rng, counts := rand.New(rand.NewPCG(4, 4)), make(map[string]int)
 		cs := make([]Candidate, 4)
 		for i := range cs {
-			cs[i] = Candidate{Rate: 1, Uncached: 10}
+			cs[i] = Candidate{Token: 1, Uncached: 10}
 		}
 		for range 4000 {
+			for i := range cs {
+				cs[i].Work = rng.Float64() // the coins
+			}
 			counts[fmt.Sprint(p.Pick(cs, Ask{Prompt: 10, Output: 1}, rng))]++
 		}
 		for place, n := range counts {

@@ -114,6 +114,14 @@ type Pool struct {
 	rate          float64 // prefill tokens per second of the mean worker, learnt
 	samples       int     // behind it
 
+	// The workers by what they cost, for the policy that prices; see Pool.cheapest.
+	priced    bool
+	shelves   shelves
+	search    search    // kept between calls for its memory
+	started   time.Time // when the first worker joined: the clock of seconds begins
+	prefilled float64   // the clock of tokens at rated
+	rated     time.Time // when the rate changed last
+
 	// Kept between calls for their memory.
 	candidates []Candidate
 	holders    []tree.Holder
@@ -145,6 +153,7 @@ func New(cfg Config) (*Pool, error) {
 	return &Pool{
 		cfg:           cfg,
 		policy:        policy,
+		priced:        policy == radix{},
 		numbers:       firstNumber(cfg.Scheduler),
 		rng:           rand.New(rand.NewPCG(cfg.Seed, 0x7261646978)),
 		tree:          tree.New(tree.Config{Cost: cfg.Cost, MaxBytes: cfg.TreeBytes}),
@@ -196,11 +205,15 @@ func (p *Pool) Join(now time.Time, info *wire.WorkerInfo, state wire.State) {
 	}
 	slices.Sort(w.models)
 	p.fitCapacity(w)
+	p.show(w)
 	p.wake(now)
 }
 
 func (p *Pool) newWorker(now time.Time, info *wire.WorkerInfo) *worker {
-	w := &worker{info: info, joined: now, settled: now, loaded: make(map[string]bool)}
+	if p.started.IsZero() {
+		p.started, p.rated = now, now
+	}
+	w := &worker{info: info, joined: now, loaded: make(map[string]bool), coin: p.rng.Float64()}
 	for i, other := range p.order { // as if it had always been here: a newcomer must not win every tie until it has caught up
 		if i == 0 || other.work < w.work {
 			w.work = other.work
@@ -230,6 +243,7 @@ func (p *Pool) drop(w *worker) {
 	for l := range w.leases() {
 		delete(p.leases, l.key)
 	}
+	p.hide(w)
 	p.tree.Drop(w.index)
 	p.byIndex[w.index] = nil
 	p.indices = append(p.indices, w.index)

@@ -206,11 +206,12 @@ func (s *stage) check() {
 		if w.count != count || w.uncached != uncached || w.context != context || w.oldest != newer || w.foreign < 0 {
 			s.t.Fatalf("worker %s: counted %d leases, %d uncached, %d context; they are %d, %d, %d", w.info.Worker, w.count, w.uncached, w.context, count, uncached, context)
 		}
-		if b := w.backlogAt(s.now, p.rateOf(w)); math.IsNaN(b) || b < 0 || w.backlog > float64(uncached) {
-			s.t.Fatalf("worker %s: backlog %v of %d uncached", w.info.Worker, w.backlog, uncached)
+		if b := p.backlogOf(s.now, w); math.IsNaN(b) || b < 0 || b > float64(uncached)+0.01 {
+			s.t.Fatalf("worker %s: backlog %v of %d uncached", w.info.Worker, b, uncached)
 		}
 		leases += count
 	}
+	s.checkShelves()
 	if len(p.leases) != leases {
 		s.t.Fatalf("%d leases known, %d on workers", len(p.leases), leases)
 	}
@@ -220,4 +221,33 @@ func (s *stage) check() {
 	if len(p.over.of) > maxOver || len(p.over.order) > maxOver {
 		s.t.Fatalf("%d endings remembered", len(p.over.of))
 	}
+}
+
+// checkShelves compares what the search looks at with the workers.
+func (s *stage) checkShelves() {
+	s.t.Helper()
+	for i := range s.p.shelves {
+		shelf := &s.p.shelves[i]
+		for leaf := range shelf.leaves {
+			want := nobody
+			if w := s.p.workerAt(leaf); w != nil && w.state == wire.Ready && !w.suspect && s.p.shelves.of(w) == shelf {
+				want = figuresOf(w)
+			}
+			if got := shelf.nodes[shelf.leaves+leaf]; got != want {
+				s.t.Fatalf("shelf %d, worker %d: figures %v, want %v", i, leaf, got, want)
+			}
+		}
+		for n := 1; n < shelf.leaves; n++ {
+			if got, want := shelf.nodes[n], shelf.nodes[2*n].least(&shelf.nodes[2*n+1]); got != want {
+				s.t.Fatalf("shelf %d, node %d: figures %v, want %v", i, n, got, want)
+			}
+		}
+	}
+}
+
+func (p *Pool) workerAt(index int) *worker {
+	if index >= len(p.byIndex) {
+		return nil
+	}
+	return p.byIndex[index]
 }

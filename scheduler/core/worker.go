@@ -35,13 +35,14 @@ type worker struct {
 	foreign int    // attempts that its adapter reports and no lease stands for
 	reports uint64 // heard
 
-	backlog  float64   // prefill tokens given and not yet done when it was settled
-	settled  time.Time // since then it drains at the worker's rate
-	uncached int64     // prefill tokens of all leases: what the backlog can be at most
-	context  int64     // prompt tokens of all leases: what a decode step has to read
-	rate     float64   // prefill tokens per second, learnt
-	samples  int       // behind rate; see Pool.rateOf
-	work     float64   // prefill tokens given so far
+	done     float64 // when what it was given is prefilled, on the clock of its scale
+	uncached int64   // prefill tokens of all leases: what waits to be prefilled can be no more
+	context  int64   // prompt tokens of all leases: what a decode step has to read
+	rate     float64 // prefill tokens per second, learnt
+	samples  int     // behind rate; see Pool.rateOf
+	work     float64 // prefill tokens given so far
+	coin     float64 // in [0, 1): breaks ties of work
+	shelf    *shelf  // of the pool's, where the worker's figures are; nil: it is open to nobody
 }
 
 // engine is what the worker is a rank of.
@@ -50,8 +51,12 @@ func (w *worker) engine() string { return cmp.Or(w.info.Engine, w.info.Worker) }
 // ranksOf yields all workers of the engine that w is one of: they fail together.
 func (p *Pool) ranksOf(w *worker) iter.Seq[*worker] {
 	return func(yield func(*worker) bool) {
+		if w.info.DPSize <= 1 {
+			yield(w)
+			return
+		}
 		for _, other := range p.order {
-			if (other == w || w.info.DPSize > 1 && other.engine() == w.engine()) && !yield(other) {
+			if (other == w || other.engine() == w.engine()) && !yield(other) {
 				return
 			}
 		}
@@ -76,25 +81,22 @@ func (w *worker) leases() iter.Seq[*lease] {
 	}
 }
 
-// add counts a lease. The caller has settled the backlog.
+// add counts a lease; remove takes it out of the counts. What waits to be prefilled is the caller's.
 func (w *worker) add(l *lease) {
 	w.link(l)
 	w.count++
 	w.aside += asideOf(l)
 	w.uncached += l.uncached()
 	w.context += l.prompt
-	w.backlog += float64(l.uncached())
 	w.work += float64(l.uncached())
 }
 
-// remove takes a lease out of the counts. The caller has settled the backlog.
 func (w *worker) remove(l *lease) {
 	w.unlink(l)
 	w.count--
 	w.aside -= asideOf(l)
 	w.uncached -= l.uncached()
 	w.context -= l.prompt
-	w.backlog = min(w.backlog, float64(w.uncached))
 }
 
 func (w *worker) link(l *lease) {
@@ -119,20 +121,6 @@ func (w *worker) unlink(l *lease) {
 		w.oldest = l.newer
 	}
 	l.newer, l.older = nil, nil
-}
-
-// backlogAt is what waits to be prefilled now: what there was, less what the worker has done since. It changes nothing,
-// so replicas that look at a worker more or less often agree on it.
-func (w *worker) backlogAt(now time.Time, rate float64) float64 {
-	return max(0, w.backlog-max(0, now.Sub(w.settled).Seconds())*rate)
-}
-
-// settle brings the backlog up to now, before something is added to it or taken away.
-func (w *worker) settle(now time.Time, rate float64) {
-	w.backlog = w.backlogAt(now, rate)
-	if now.After(w.settled) {
-		w.settled = now
-	}
 }
 
 // defaultRunning is taken for a worker that does not tell how many attempts it admits.
@@ -180,5 +168,10 @@ func (w *worker) free(now time.Time) int {
 	if now.Before(w.busyUntil) {
 		return 0
 	}
+	return w.slots()
+}
+
+// slots is how many are free.
+func (w *worker) slots() int {
 	return max(0, min(cmp.Or(w.info.MaxRunning, defaultRunning), wire.MaxLeases)-w.occupied())
 }
