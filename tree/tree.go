@@ -106,15 +106,18 @@ type Holder struct {
 // Match appends to into every worker that holds at least one block of path, deepest first, equal depths by worker, and
 // returns the extended slice. It changes nothing: tell the tree of a use with Touch or Insert.
 func (t *Tree) Match(path Path, into []Holder) []Holder {
-	into, _ = t.MatchDeepest(path, len(t.workers), into)
+	at, depth := t.deepest(path)
+	var below []holder // who has been listed already, deeper
+	for at != root {
+		n := t.nodes.at(at)
+		into = n.appendHolders(into, below, depth)
+		below, at = n.holders, n.parent
+	}
 	return into
 }
 
-// MatchDeepest is Match for the deepest holders: it stops before a run of blocks whose holders would make them more than
-// most. Nobody who is left out holds more than rest blocks; 0: nobody is left out. It takes time for most holders,
-// however many there are.
-func (t *Tree) MatchDeepest(path Path, most int, into []Holder) (holders []Holder, rest int) {
-	at, depth := root, 0 // the deepest node on path, and the blocks matched so far
+// deepest is the deepest node on path, and how many blocks of path are on the way through it.
+func (t *Tree) deepest(path Path) (at nodeID, depth int) {
 	for depth < len(path) {
 		id, ok := t.edges[edge{uint64(at), path[depth]}]
 		if !ok {
@@ -128,16 +131,7 @@ func (t *Tree) MatchDeepest(path Path, most int, into []Holder) (holders []Holde
 			break
 		}
 	}
-	var below []holder // who has been listed already, deeper
-	for at != root {
-		n := t.nodes.at(at)
-		if len(n.holders) > most {
-			return into, min(depth, int(n.start)+len(n.hashes))
-		}
-		into = n.appendHolders(into, below, depth)
-		below, at = n.holders, n.parent
-	}
-	return into, 0
+	return at, depth
 }
 
 // appendHolders appends those holders of n that are not among below, the holders of n's child on the path, which are some of

@@ -177,12 +177,15 @@ func (p *Pool) candidate(i tree.Worker) *Candidate {
 // predict turns tokens believed held into the cached tokens that the engine will report: whole pages, and never the
 // last token, which is always computed.
 func predict(w *worker, held float64, prompt int64) int64 {
-	tokens := int64(min(held, float64(prompt-1)))
+	tokens := cachedTokens(held, prompt)
 	if page := int64(w.info.PageSize); page > 1 {
 		tokens -= tokens % page
 	}
 	return max(0, tokens)
 }
+
+// cachedTokens is what an engine of any page size could have cached of the prompt, at most.
+func cachedTokens(held float64, prompt int64) int64 { return int64(min(held, float64(prompt-1))) }
 
 // maxPrompt bounds what a request may claim, in tokens, so that sums cannot overflow: adapters pass on no more either.
 const maxPrompt = 1<<31 - 1

@@ -2,6 +2,7 @@ package core
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/radixbus/radixbus/internal/wire"
@@ -68,9 +69,9 @@ func (p *Pool) searches(req *wire.AssignRequest) bool {
 	return p.priced && req.Flags&(wire.FlagKept|wire.FlagBound|wire.FlagOpens) == 0
 }
 
-// fewHolders is how many holders of a prefix are priced one by one. A prefix that more of them hold, a system prompt, is
-// taken to be held by everybody until a worker is looked at.
-const fewHolders = 64
+// fewHolders is how many holders of a part of the prompt are priced one by one. Where more of them hold it, as they do
+// a system prompt, the search goes to the cheapest.
+const fewHolders = 16
 
 // A search looks for the worker with the lowest price, then the least work.
 type search struct {
@@ -79,10 +80,11 @@ type search struct {
 	req      *wire.AssignRequest
 	ask      Ask
 	perToken float64
+	levels   [][]tree.Level // of each digest, those whose holders have not been priced
 
 	scale scale     // of the shelf
 	index *index    // that is looked through
-	floor Candidate // Uncached is at most what any worker not yet priced would compute
+	floor Candidate // of workers below a node: figures that none of them is below
 	found bool
 	price float64
 	best  Candidate
@@ -93,24 +95,16 @@ type search struct {
 // result is valid until the next call.
 func (p *Pool) cheapest(now time.Time, req *wire.AssignRequest, ask Ask, last *worker) *Candidate {
 	s := &p.search
-	*s = search{pool: p, now: now, req: req, ask: ask, perToken: p.perToken(req), price: math.Inf(1)}
+	*s = search{
+		pool: p, now: now, req: req, ask: ask, perToken: p.perToken(req), levels: s.levels, price: math.Inf(1),
+		floor: Candidate{Prompt: ask.Prompt},
+	}
 	if last != nil {
 		if s.consider(last); s.found {
 			return &s.best
 		}
 	}
-	var held int64
-	for i := range req.Digests {
-		var rest int
-		p.holders, rest = p.tree.MatchDeepest(tree.Path(req.Digests[i].Hashes), fewHolders, p.holders[:0])
-		for _, h := range p.holders {
-			if w := p.byIndex[h.Worker]; w != nil {
-				s.consider(w)
-			}
-		}
-		held += p.cfg.Cost(rest)
-	}
-	s.floor.Uncached = ask.Prompt - int64(min(float64(held)/s.perToken, float64(ask.Prompt-1)))
+	s.holders()
 	for i := range p.shelves {
 		shelf := &p.shelves[i]
 		if shelf.empty() || shelf.full && req.Flags&wire.FlagLight == 0 {
@@ -120,7 +114,7 @@ func (p *Pool) cheapest(now time.Time, req *wire.AssignRequest, ask Ask, last *w
 		if shelf.tokens {
 			s.scale = p.tokens(now)
 		}
-		s.below(1)
+		s.below(1, 0, tree.Worker(s.index.leaves))
 	}
 	if !s.found {
 		return nil
@@ -128,22 +122,48 @@ func (p *Pool) cheapest(now time.Time, req *wire.AssignRequest, ask Ask, last *w
 	return &s.best
 }
 
-// below looks at the workers below a node, unless it tells that none of them is better. It goes to the more promising side
-// first, and as deep as the logarithm of the fleet.
-func (s *search) below(node int) {
-	if !s.hopes(s.bound(node)) {
+// holders prices those who hold most of the prompt, as long as they are few.
+func (s *search) holders() {
+	s.levels = slices.Grow(s.levels[:0], len(s.req.Digests))[:len(s.req.Digests)]
+	for i := range s.levels {
+		levels := s.pool.tree.Levels(tree.Path(s.req.Digests[i].Hashes), s.levels[i][:0])
+		few := 0
+		for few < len(levels) && levels[few].Holders() <= fewHolders {
+			few++
+		}
+		if few > 0 { // the last of them has the holders of all
+			for holder := range levels[few-1].All() {
+				s.consider(s.pool.byIndex[holder])
+			}
+		}
+		s.levels[i] = slices.Delete(levels, 0, few)
+	}
+}
+
+// below looks at the workers of a node, whose indices are from first on and below end, unless it tells that none of them is
+// better. It goes to the more promising side first, and as deep as the logarithm of the fleet.
+func (s *search) below(node int, first, end tree.Worker) {
+	if end-first == 1 {
+		s.consider(s.pool.byIndex[first])
 		return
 	}
-	if leaf := node - s.index.leaves; leaf >= 0 {
-		s.consider(s.pool.byIndex[leaf])
+	mid := first + (end-first)/2
+	left, right := s.bound(2*node, first, mid), s.bound(2*node+1, mid, end)
+	if right.less(left) {
+		if s.hopes(right) {
+			s.below(2*node+1, mid, end)
+		}
+		if s.hopes(left) {
+			s.below(2*node, first, mid)
+		}
 		return
 	}
-	first, second := 2*node, 2*node+1
-	if a, b := s.bound(first), s.bound(second); b.less(a) {
-		first, second = second, first
+	if s.hopes(left) {
+		s.below(2*node, first, mid)
 	}
-	s.below(first)
-	s.below(second)
+	if s.hopes(right) {
+		s.below(2*node+1, mid, end)
+	}
 }
 
 // A cost is what workers are chosen by.
@@ -153,13 +173,24 @@ func (c cost) less(than cost) bool {
 	return c.price < than.price || c.price == than.price && c.work < than.work
 }
 
-// bound is at most the cost of every worker below a node that has not been priced.
-func (s *search) bound(node int) cost {
+// bound is at most the cost of every worker of a node that has not been priced.
+func (s *search) bound(node int, first, end tree.Worker) cost {
 	f := &s.index.nodes[node]
 	if *f == nobody {
 		return cost{math.Inf(1), math.Inf(1)}
 	}
 	s.scale.fill(&s.floor, f)
+	s.floor.HeldBytes = 0
+	for i := range s.levels {
+		for _, l := range s.levels[i] {
+			if l.Any(first, end) {
+				s.floor.HeldBytes += s.pool.cfg.Cost(l.Depth)
+				break
+			}
+		}
+	}
+	s.floor.Predicted = cachedTokens(float64(s.floor.HeldBytes)/s.perToken, s.ask.Prompt)
+	s.floor.Uncached = s.ask.Prompt - s.floor.Predicted
 	return cost{price(&s.floor, s.ask.Output), f.work}
 }
 
