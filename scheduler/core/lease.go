@@ -57,23 +57,32 @@ func (p *Pool) place(now time.Time, req *wire.AssignRequest, c *Candidate) {
 	}
 
 	millis, prompt, predicted := uint32(p.cfg.LeaseFor.Milliseconds()), uint32(c.Prompt), uint32(c.Predicted)
-	reply := &wire.AssignReply{
-		Request: req.Request, Attempt: req.Attempt, Scheduler: p.cfg.Scheduler, Verdict: wire.Placed,
-		Placements: []wire.Placement{{
-			Role: wire.Whole, Worker: w.info.Worker, Instance: w.info.Instance, Region: w.info.Region,
-			Lease: p.numbers, LeaseMillis: millis, Prompt: prompt, Predicted: predicted,
-		}},
+	said := new(decision)
+	said.placement[0] = wire.Placement{
+		Role: wire.Whole, Worker: w.info.Worker, Instance: w.info.Instance, Region: w.info.Region,
+		Lease: p.numbers, LeaseMillis: millis, Prompt: prompt, Predicted: predicted,
 	}
 	if w.info.DPSize > 1 {
-		reply.Placements[0].Edits = []wire.Edit{{Key: "routed_dp_rank", Value: strconv.AppendInt(nil, int64(w.info.DPRank), 10)}}
+		said.placement[0].Edits = []wire.Edit{{Key: "routed_dp_rank", Value: strconv.AppendInt(nil, int64(w.info.DPRank), 10)}}
 	}
-	p.outputs = append(p.outputs, Output{Reply: reply}, Output{Event: &wire.Assigned{
+	said.reply = wire.AssignReply{
+		Request: req.Request, Attempt: req.Attempt, Scheduler: p.cfg.Scheduler, Verdict: wire.Placed, Placements: said.placement[:],
+	}
+	said.event = wire.Assigned{
 		Region: w.info.Region, Pool: p.cfg.Pool, Request: req.Request, Attempt: req.Attempt,
 		Worker: w.info.Worker, Instance: w.info.Instance, Lease: p.numbers, LeaseMillis: millis,
 		Model: req.Model, Tenant: req.Tenant, Session: req.Session, Priority: req.Priority, Policy: p.cfg.Policy,
 		Prompt: prompt, Predicted: predicted, MaxTokens: req.MaxTokens, Digests: req.Digests,
 		Fingerprint: req.Fingerprint, EnginePriority: req.EnginePriority, Flags: req.Flags,
-	}})
+	}
+	p.outputs = append(p.outputs, Output{Reply: &said.reply}, Output{Event: &said.event})
+}
+
+// A decision is what is said of a placement, in one piece of memory.
+type decision struct {
+	reply     wire.AssignReply
+	placement [1]wire.Placement
+	event     wire.Assigned
 }
 
 // reserve counts the lease on its worker and inserts its paths, so that siblings follow it before it has run.
