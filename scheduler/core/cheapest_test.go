@@ -1,10 +1,11 @@
 package core
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -72,7 +73,7 @@ func (b *both) do(what func(p *Pool, now time.Time)) {
 		what(s.p, s.now)
 		told[i] = s.p.Outputs()
 	}
-	if !reflect.DeepEqual(told[0], told[1]) {
+	if !slices.EqualFunc(told[0], told[1], same) {
 		b.t.Fatalf("seed %d: everybody priced -, searched +:\n%s", b.seed, cmp.Diff(told[1], told[0]))
 	}
 	for _, o := range told[0] {
@@ -81,6 +82,19 @@ func (b *both) do(what func(p *Pool, now time.Time)) {
 			b.placed++
 		}
 	}
+}
+
+// same compares what two outputs say, faster than cmp.
+func same(a, b Output) bool {
+	switch {
+	case a.Reply != nil && b.Reply != nil:
+		return bytes.Equal(a.Reply.AppendTo(nil), b.Reply.AppendTo(nil))
+	case a.Event != nil && b.Event != nil:
+		return bytes.Equal(a.Event.AppendTo(nil), b.Event.AppendTo(nil))
+	case a.Belief != nil && b.Belief != nil:
+		return *a.Belief == *b.Belief
+	}
+	return false
 }
 
 func (b *both) step() {
