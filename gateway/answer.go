@@ -33,6 +33,8 @@ type answer struct {
 	open    bool      // the last byte that went ended no event
 	events  int       // that went, of a dialect that numbers them
 	until   time.Time // the write deadline that is set
+	line    line      // past the HTTP server; nil: there is none
+	rest    []byte    // of a chunk that the line took a part of
 }
 
 // wholeBound is how much of an answer that is no stream is held back.
@@ -69,7 +71,7 @@ func (a *answer) data(b []byte) bool {
 
 // flush gives the client what has come, if it may have it already.
 func (a *answer) flush() error {
-	if len(a.pending) == 0 || !a.stream && !a.begun && len(a.pending) < wholeBound {
+	if len(a.rest) == 0 && (len(a.pending) == 0 || !a.stream && !a.begun && len(a.pending) < wholeBound) {
 		return nil
 	}
 	if !a.begun {
@@ -117,12 +119,16 @@ const writePiece = 64 << 10
 
 // write sends what is pending, and waits at most the stall bound for the client to take each piece of it.
 func (a *answer) write() error {
+	for len(a.rest) > 0 {
+		a.allowStall(time.Now())
+		n, err := a.line.Write(a.rest[:min(len(a.rest), writePiece)])
+		if a.rest = a.rest[n:]; err != nil {
+			return stalled(err)
+		}
+	}
 	b := a.pending
 	a.pending = a.pending[:0]
-	if a.c.route.Dialect == surface.Responses {
-		a.events += bytes.Count(b, []byte("\n\n"))
-	}
-	a.open = len(b) > 0 && !bytes.HasSuffix(b, []byte("\n\n")) && !bytes.HasSuffix(b, []byte("\n\r\n"))
+	a.passing(b)
 	for len(b) > 0 {
 		a.allowStall(time.Now())
 		n, err := a.w.Write(b[:min(len(b), writePiece)])
@@ -130,15 +136,44 @@ func (a *answer) write() error {
 			err = a.rc.Flush()
 		}
 		a.g.metrics.bytes.Add(float64(n))
-		b = b[n:]
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return errStalled
-		}
-		if err != nil {
-			return err
+		if b = b[n:]; err != nil {
+			return stalled(err)
 		}
 	}
 	return nil
+}
+
+func stalled(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errStalled
+	}
+	return err
+}
+
+// express writes what is pending as far as the client takes it without waiting, and tells whether that was all of it. It works
+// in room. The head has gone.
+func (a *answer) express(now time.Time, room []byte) (grown []byte, all bool) {
+	a.allowStall(now)
+	chunk := appendChunk(room[:0], a.pending)
+	rest := chunk[a.line.WriteNow(chunk):]
+	a.passing(a.pending)
+	a.g.metrics.bytes.Add(float64(len(a.pending)))
+	a.pending = a.pending[:0]
+	a.rest = append(a.rest, rest...)
+	return chunk, len(rest) == 0
+}
+
+// expressly tells whether express can be used.
+func (a *answer) expressly() bool { return a.line != nil && a.stream && a.begun }
+
+// passing notes what goes to the client.
+func (a *answer) passing(b []byte) {
+	if a.c.route.Dialect == surface.Responses {
+		a.events += bytes.Count(b, []byte("\n\n"))
+	}
+	if len(b) > 0 {
+		a.open = !bytes.HasSuffix(b, []byte("\n\n")) && !bytes.HasSuffix(b, []byte("\n\r\n"))
+	}
 }
 
 // allowStall gives the client the stall bound from now on, or a little more, so that the deadline is seldom set.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +22,7 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 		s.signal()
 	}
 	defer a.c.live.waiting(nil)
+	t.turn.Lock() // for good, but for when it waits: whoever comes late must not touch what is over
 	end := t.send(ctx)
 	if end.code == wire.CodeOK {
 		end = t.receive(ctx)
@@ -31,8 +33,9 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 	return end
 }
 
-// attempt is one try in progress. It belongs to its request's goroutine.
+// attempt is one try in progress. It belongs to its request's goroutine, and to whoever brings frames while that one waits.
 type attempt struct {
+	turn     sync.Mutex // held by whom it belongs to
 	g        *Gateway
 	a        *answer
 	s        *stream
@@ -45,6 +48,7 @@ type attempt struct {
 	away     time.Time // since when the bus is; zero: it is there
 	frames   []wire.Frame
 	unacked  int
+	owed     uint64 // the number of a frame of which the client has a part only; 0: of none
 }
 
 // send publishes the request: at once when it fits, else in parts within the window.
@@ -138,11 +142,17 @@ func (t *attempt) dispatch(ctx context.Context) *wire.Dispatch {
 
 // receive hands frames to the client until the last one.
 func (t *attempt) receive(ctx context.Context) ending {
+	defer t.s.over(nil)
 	for woken := false; ; {
 		t.frames = t.s.take(t.frames)
 		switch {
 		case len(t.frames) > 0:
 			if end, done := t.deliver(); done {
+				return end
+			}
+			woken = false
+		case t.owed > 0:
+			if end := t.flush(t.owed, 0, false); end.code != wire.CodeOK {
 				return end
 			}
 			woken = false
@@ -193,18 +203,62 @@ func (t *attempt) deliver() (end ending, done bool) {
 	}
 	last := t.frames[len(t.frames)-1].Seq
 	clear(t.frames)
+	if end := t.flush(last, taken, done); end.code != wire.CodeOK {
+		return end, true
+	}
+	if !done && t.a.expressly() {
+		t.s.over(t.express)
+	}
+	return end, done
+}
+
+// flush gives the client the frames up to last, which cost so much.
+func (t *attempt) flush(last uint64, taken int, done bool) ending {
 	if err := t.a.flush(); err != nil {
 		if errors.Is(err, errStalled) {
-			return ending{code: wire.CodeSlowClient}, true
+			return ending{code: wire.CodeSlowClient}
 		}
-		return ending{code: wire.CodeCancelled}, true
+		return ending{code: wire.CodeCancelled}
 	}
+	t.owed = 0
+	t.passed(last, taken, done)
+	return ending{}
+}
+
+// passed notes that the client has the frames up to last.
+func (t *attempt) passed(last uint64, taken int, done bool) {
 	t.s.done(last)
 	if t.unacked += taken; t.unacked >= wire.StreamWindow/4 && !done {
 		t.unacked = 0
 		t.g.demux.ack(t.s, last)
 	}
-	return end, done
+}
+
+// express is the stream's [express]: it gives the client data while the request's goroutine waits, which spares waking it for
+// each token.
+func (t *attempt) express(room []byte) (grown []byte, ok bool) {
+	if !t.turn.TryLock() { // it is awake
+		return room, false
+	}
+	defer t.turn.Unlock()
+	if t.owed > 0 {
+		return room, false
+	}
+	if t.frames, ok = t.s.takeData(t.frames, writePiece); !ok || len(t.frames) == 0 {
+		return room, ok
+	}
+	taken, last := 0, t.frames[len(t.frames)-1].Seq
+	for i := range t.frames {
+		taken += costOf(&t.frames[i])
+		t.a.data(t.frames[i].Data)
+	}
+	clear(t.frames)
+	if room, ok = t.a.express(time.Now(), room); !ok {
+		t.owed, t.unacked = last, t.unacked+taken
+		return room, false
+	}
+	t.passed(last, taken, false)
+	return room, true
 }
 
 // probeAfter is the silence after which a worker is asked whether it is there. Adapters ping four times a second.
@@ -212,6 +266,8 @@ const probeAfter = time.Second
 
 // wait blocks until something is new: what has come, or that nothing came for a while.
 func (t *attempt) wait(ctx context.Context) ending {
+	t.turn.Unlock()
+	defer t.turn.Lock()
 	select {
 	case <-t.s.wake:
 		return ending{}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +27,10 @@ type demux struct {
 	replies  string // inbox on the bulk connection, without the last token: part acks and "nobody there"
 	subs     []*nats.Subscription
 	next     atomic.Uint64
+
+	// the frames' goroutine alone uses these
+	handed []*stream // to be handed what the message at hand brought
+	room   []byte
 
 	shards [16]shard
 }
@@ -177,14 +183,44 @@ func (d *demux) frames(msg *nats.Msg) {
 				d.metrics.strays.Inc()
 				return true
 			}
-			s.push(now, f)
+			if s.push(now, f) {
+				d.handed = append(d.handed, s)
+			}
 			return true
 		})
 		if err != nil {
 			d.metrics.strays.Inc()
 		}
 		d.metrics.frames.Add(float64(count))
+		d.handOut()
 	}
+}
+
+// handAlone is how many streams are handed what came for them by one goroutine, where there are processors for others.
+const handAlone = 16
+
+// handOut hands the streams what the message at hand brought.
+func (d *demux) handOut() {
+	share := len(d.handed)
+	if share > handAlone {
+		procs := runtime.GOMAXPROCS(0)
+		share = max(handAlone, (share+procs-1)/procs)
+	}
+	for others := d.handed[share:]; len(others) > 0; {
+		some := slices.Clone(others[:min(share, len(others))])
+		others = others[len(some):]
+		go hand(some, nil)
+	}
+	d.room = hand(d.handed[:share], d.room)
+	clear(d.handed)
+	d.handed = d.handed[:0]
+}
+
+func hand(streams []*stream, room []byte) (grown []byte) {
+	for _, s := range streams {
+		room = s.hand(room)
+	}
+	return room
 }
 
 // pong tells an adapter what has been consumed of its streams and which are over.

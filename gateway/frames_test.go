@@ -72,7 +72,12 @@ func TestFramesReachTheClientOnceAndInOrder(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := len(e.workers[0].Jobs())
-			e.workers[0].Answer(func(j *testkit.Job) { tt.send(j, script(j)) })
+			e.workers[0].Answer(func(j *testkit.Job) {
+				tt.send(j, script(j))
+				if tt.resends {
+					j.Owe()
+				}
+			})
 			if got := e.post(chatPath, chat(true)); got.status != 200 || got.body != streamed {
 				t.Errorf("got %d %q, want %q", got.status, got.body, streamed)
 			}

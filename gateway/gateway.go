@@ -38,6 +38,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/netconn"
 	"github.com/radixbus/radixbus/internal/prefix"
 	"github.com/radixbus/radixbus/internal/roster"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -168,10 +169,11 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{cfg: cfg, metrics: newMetrics(cfg.Registry), doors: newDoors(), started: time.Now(), joined: make(chan struct{})}
-	var err error
-	if g.ln, err = net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port))); err != nil {
+	ln, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
+	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
+	g.ln = netconn.Listener{Listener: ln}
 	return g, nil
 }
 
@@ -219,6 +221,7 @@ func (g *Gateway) server(requests context.Context) *http.Server {
 		IdleTimeout:       3 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return requests },
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(g.cfg.Log.Handler(), slog.LevelDebug),
 		ConnState: func(_ net.Conn, s http.ConnState) {
 			switch s {

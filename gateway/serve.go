@@ -25,7 +25,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *
 	}
 	c.live.caller = g.callerOf(r)
 	g.metrics.inFlight.Inc()
-	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w)}
+	a := &answer{g: g, w: w, c: c, rc: http.NewResponseController(w), line: lineOf(r)}
 	defer func() {
 		a.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // the connection's next answer has its own, or none
 		g.metrics.inFlight.Dec()

@@ -29,7 +29,13 @@ type stream struct {
 	parts    uint64    // bytes of the body that the adapter has
 	ended    bool      // the last frame is here
 	overrun  bool      // the adapter did not keep to the window
+	express  express   // nil: what comes is its owner's to take
+	listed   bool      // whoever brings frames will try the express
 }
+
+// An express gives the client what has come, where that can be done without waiting and beside the stream's owner, or tells that
+// it could not. It works in room, which it returns, maybe grown.
+type express func(room []byte) (grown []byte, ok bool)
 
 // streamSlack is what a stream may hold above its window: the frames that were under way, and their heads.
 const streamSlack = 2 * wire.StreamWindow
@@ -47,11 +53,13 @@ func costOf(f *wire.Frame) int {
 const askAgain = 100 * time.Millisecond
 
 // push takes a frame and copies its data: one small frame must not keep the whole message that brought it, with the
-// frames of other streams. Frames that came before are dropped; after a gap everything is, and asked for again.
-func (s *stream) push(now time.Time, f *wire.Frame) {
+// frames of other streams. Frames that came before are dropped; after a gap everything is, and asked for again. When it
+// returns true, whoever pushes has to call hand before it does anything else that may take long.
+func (s *stream) push(now time.Time, f *wire.Frame) (hand bool) {
 	s.mu.Lock()
 	s.heard, s.gone = now, false
 	var missing uint64
+	express := false
 	switch {
 	case f.Seq < s.expect:
 	case f.Seq > s.expect:
@@ -66,12 +74,41 @@ func (s *stream) push(now time.Time, f *wire.Frame) {
 		s.cost += costOf(f)
 		s.expect++
 		s.ended = s.ended || f.Type == wire.FrameEnd
+		express = s.express != nil && f.Type == wire.FrameData
+		hand = express && !s.listed
+		s.listed = s.listed || express
 	}
 	s.mu.Unlock()
 	if missing > 0 {
 		s.demux.resend(s, missing)
 	}
-	s.signal()
+	if !express {
+		s.signal()
+	}
+	return hand
+}
+
+// hand gives what was pushed to the client, or to the owner.
+func (s *stream) hand(room []byte) (grown []byte) {
+	s.mu.Lock()
+	s.listed = false
+	express := s.express
+	s.mu.Unlock()
+	ok := false
+	if express != nil {
+		room, ok = express(room)
+	}
+	if !ok {
+		s.signal()
+	}
+	return room
+}
+
+// over sets the way past the owner, or ends it.
+func (s *stream) over(e express) {
+	s.mu.Lock()
+	s.express = e
+	s.mu.Unlock()
 }
 
 // missing returns the frame number to ask for; 0 when it was asked for just now, or there is no room for more: its
@@ -139,6 +176,20 @@ func (s *stream) take(into []wire.Frame) []wire.Frame {
 	s.queue, s.cost = s.queue[:0], 0
 	s.buf, s.spare = s.spare[:0], s.buf
 	return into
+}
+
+// takeData is take where all that has come is data, and no more than most bytes.
+func (s *stream) takeData(into []wire.Frame, most int) (frames []wire.Frame, ok bool) {
+	s.mu.Lock()
+	fits := !s.overrun && len(s.buf) <= most
+	for i := 0; fits && i < len(s.queue); i++ {
+		fits = s.queue[i].Type == wire.FrameData
+	}
+	s.mu.Unlock()
+	if !fits {
+		return into[:0], false
+	}
+	return s.take(into), true
 }
 
 // done notes that the client has the bytes of all frames up to seq.

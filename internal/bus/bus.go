@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -25,6 +26,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/radixbus/radixbus/internal/netconn"
 )
 
 // Config tells a Bus where to connect. URL is required unless Extra holds an in-process server.
@@ -165,7 +168,8 @@ func (b *Bus) connect(ctx context.Context, plane string, extra []nats.Option) (*
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DrainTimeout(b.cfg.DrainTimeout),
-		nats.Timeout(3 * time.Second),
+		nats.Timeout(dialTimeout),
+		nats.SetCustomDialer(dialer{}),
 		nats.ErrorHandler(b.asyncError),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -205,6 +209,21 @@ func (b *Bus) connect(ctx context.Context, plane string, extra []nats.Option) (*
 			return nil, fmt.Errorf("waiting for the bus at %s: %w", b.cfg.redacted(), context.Cause(ctx))
 		}
 	}
+}
+
+// dialTimeout bounds the making of a connection.
+const dialTimeout = 3 * time.Second
+
+// dialer makes the client library's connections.
+type dialer struct{}
+
+// Dial is [nats.CustomDialer]'s.
+func (dialer) Dial(network, address string) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, dialTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return netconn.Wrap(c), nil
 }
 
 // final tells errors that waiting will not mend.

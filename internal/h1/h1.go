@@ -30,6 +30,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/netconn"
 )
 
 // Config tells a Client where its server is. The zero value of every field but URL means its documented default.
@@ -167,6 +169,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw = netconn.Wrap(raw)
 	conn := &conn{client: c, raw: raw, Conn: raw}
 	if c.secure {
 		cfg := &tls.Config{}

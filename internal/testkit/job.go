@@ -76,8 +76,16 @@ func (j *Job) Make(f wire.Frame) wire.Frame {
 	j.seq++
 	f.Stream, f.Attempt, f.Seq = j.Stream, j.Attempt, j.seq
 	j.kept = append(j.kept, f)
-	j.told = j.seq
 	return f
+}
+
+// Owe has pings tell of all frames that were made, sent or not.
+func (j *Job) Owe() { j.tell(j.seq) }
+
+func (j *Job) tell(seq uint64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.told = max(j.told, seq)
 }
 
 // Put sends frames as they are, in one message.
@@ -87,6 +95,11 @@ func (j *Job) Put(frames ...wire.Frame) {
 		msg = wire.AppendFrame(msg, &frames[i])
 	}
 	j.w.bus.Tokens.Publish(wire.Subjects{}.Out(j.Gateway, j.w.Name, int(j.Shard)), msg) //nolint:errcheck // a test notices what is missing
+	for i := range frames {
+		if f := &frames[i]; f.Stream == j.Stream && f.Attempt == j.Attempt {
+			j.tell(f.Seq)
+		}
+	}
 }
 
 // Send makes frames and sends them in one message.
