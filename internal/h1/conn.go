@@ -88,17 +88,22 @@ func (c *conn) send(r *Request) error {
 		return err
 	}
 	c.out = nil // of a long request; the next may be short
-	pieces := append(net.Buffers{head}, r.Body[n:]...)
+	pieces := append([][]byte{head}, r.Body[n:]...)
+	write := c.writeLong
 	if c.Conn == c.raw && size(pieces) <= writePiece {
-		_, err := pieces.WriteTo(c.Conn)
-		return err
+		write = c.writeAll
 	}
-	for _, p := range pieces {
-		if err := c.writeLong(p); err != nil {
+	for _, p := range pieces { // one after the other is cheaper than all at once, for which the runtime prepares
+		if err := write(p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *conn) writeAll(b []byte) error {
+	_, err := c.Write(b)
+	return err
 }
 
 // errAnswered reports a server that answers without having read the request.
