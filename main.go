@@ -11,15 +11,12 @@ import (
 	"syscall"
 
 	"github.com/radixbus/radixbus/internal/command"
+	"github.com/radixbus/radixbus/internal/heap"
 )
-
-// gcPercent lets the heap grow to five times what lives before it is collected: what lives is small, and requests come and go
-// at once. GOGC in the environment says otherwise, and GOMEMLIMIT bounds it.
-const gcPercent = 400
 
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(heap.Most) // a role that serves fits it to its heap
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)

@@ -110,6 +110,7 @@ func (a *answer) commit(length int) {
 		h.Set("Content-Length", strconv.Itoa(length))
 	}
 	a.begun, a.status = true, a.upSt
+	a.c.letGo()
 	a.w.WriteHeader(a.upSt)
 	a.g.metrics.firstByte.Observe(time.Since(a.c.arrived).Seconds())
 }

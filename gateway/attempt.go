@@ -22,6 +22,7 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 		s.signal()
 	}
 	defer a.c.live.waiting(nil)
+	defer context.AfterFunc(ctx, s.signal)() // one channel to wait for takes less of a stack, of which there are many
 	t.turn.Lock() // for good, but for when it waits: whoever comes late must not touch what is over
 	end := t.send(ctx)
 	if end.code == wire.CodeOK {
@@ -267,13 +268,12 @@ const probeAfter = time.Second
 // wait blocks until something is new: what has come, or that nothing came for a while.
 func (t *attempt) wait(ctx context.Context) ending {
 	t.turn.Unlock()
-	defer t.turn.Lock()
-	select {
-	case <-t.s.wake:
-		return ending{}
-	case <-ctx.Done():
+	<-t.s.wake
+	t.turn.Lock()
+	if ctx.Err() != nil {
 		return ending{code: causeCode(ctx)}
 	}
+	return ending{}
 }
 
 // check returns an ending when the attempt cannot go on.

@@ -188,3 +188,29 @@ func TestBodiesAreNobodyElses(t *testing.T) {
 	}
 	clients.Wait()
 }
+
+// A stream may last for minutes; its prompt, of which no other attempt will be made, is let go when it begins.
+func TestThePromptIsLetGoWhenTheAnswerBegins(t *testing.T) {
+	t.Parallel()
+	e := newEdge(t, 1, nil)
+	end := make(chan struct{})
+	e.workers[0].Answer(func(j *testkit.Job) {
+		j.Accept()
+		j.Head(200, testkit.EventStream)
+		j.Data("data: {}\n\n")
+		<-end
+		j.Data("data: [DONE]\n\n")
+		j.End(wire.CodeOK, "")
+	})
+	doc := strings.TrimSuffix(padded(1<<20), "}") + `,"stream":true}`
+	resp, err := e.client.Do(e.request(http.MethodPost, chatPath, doc))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	testkit.Eventually(t, "the prompt's bytes are given back", func() bool { return e.gw.InFlight() == 0 })
+	close(end)
+	if body, err := io.ReadAll(resp.Body); err != nil || string(body) != "data: {}\n\ndata: [DONE]\n\n" {
+		t.Errorf("got %q, %v", body, err)
+	}
+}

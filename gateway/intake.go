@@ -27,8 +27,9 @@ type call struct {
 	method  string
 	path    string // as engines call it
 	arrived time.Time
-	body    []byte
-	req     *prefix.Request // nil where there is no JSON
+	body    []byte          // until the answer begins
+	release func()          // gives it back; nil: it has been
+	req     *prefix.Request // nil where there is no JSON, and once the answer has begun
 	assign  wire.AssignRequest
 	headers []wire.Header
 	live    live
@@ -56,31 +57,38 @@ var grammars = func() map[string]prefix.Route {
 	return of
 }()
 
-// read takes the request in: body, model, digests. The caller returns the body's bytes to the budget with release.
-func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (release func(), err error) {
+// letGo gives back what only another attempt would need, the body first of all. It may be called again.
+func (c *call) letGo() {
+	if c.release != nil {
+		c.release()
+	}
+	c.release, c.body, c.req, c.assign.Digests = nil, nil, nil, nil
+}
+
+// read takes the request in: body, model, digests. The caller lets the call go, whatever comes of it.
+func (g *Gateway) read(ctx context.Context, a *answer, r *http.Request) (err error) {
 	c := a.c
-	release = func() {}
 	if err := c.readHeaders(r); err != nil {
-		return release, err
+		return err
 	}
 	if c.route.Empty {
 		c.path = c.route.Called()
-		return release, g.describeEmpty(ctx, r, c)
+		return g.describeEmpty(ctx, r, c)
 	}
-	if c.body, release, err = g.readBody(ctx, a, r); err != nil {
-		return release, err
+	if c.body, c.release, err = g.readBody(ctx, a, r); err != nil {
+		return err
 	}
 	g.metrics.bodyBytes.Add(float64(len(c.body)))
 	if c.route.Opaque {
-		return release, g.describeOpaque(ctx, r, c)
+		return g.describeOpaque(ctx, r, c)
 	}
 	if c.req, err = prefix.Parse(grammars[c.route.Path], c.body); err != nil {
 		if f, ok := errors.AsType[*prefix.FieldError](err); ok {
-			return release, fieldFailure(f)
+			return fieldFailure(f)
 		}
-		return release, err
+		return err
 	}
-	return release, g.describe(ctx, r, c)
+	return g.describe(ctx, r, c)
 }
 
 func (c *call) readHeaders(r *http.Request) error {

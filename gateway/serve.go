@@ -41,9 +41,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *
 	defer cancel()
 	g.live.add(c) // before its body has come: it can be aborted by then
 	defer g.live.remove(c)
-	release, err := g.read(ctx, a, r)
-	defer release()
-	if err != nil {
+	defer c.letGo()
+	if err := g.read(ctx, a, r); err != nil {
 		a.fail(asFailure(err))
 		return
 	}
@@ -54,38 +53,45 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request, who who, route *
 func (g *Gateway) answer(ctx context.Context, a *answer) {
 	c := a.c
 	var last ending
-	for attempt := uint32(1); ; attempt++ {
-		c.assign.Attempt = attempt
+	for c.assign.Attempt = 1; ; c.assign.Attempt++ {
 		p, err := g.place(ctx, c)
 		if err != nil {
 			a.finish(g.unplaced(ctx, c, err, last))
 			return
 		}
-		for last = g.try(ctx, a, p); last.absent && g.bus.Settling() && ctx.Err() == nil; last = g.try(ctx, a, p) {
+		last = g.try(ctx, a, p)
+		for last.absent && g.bus.Settling() && ctx.Err() == nil {
 			time.Sleep(settlePause) // the adapter has lost the same bus: it may be back in a moment
+			last = g.try(ctx, a, p)
 		}
-		if last.absent {
-			g.roster.Absent(p.Worker, p.Instance)
-		}
-		g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
-		if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
-			last = ending{code: causeCode(ctx)}
-		}
-		aborted := c.isAborted()
-		if aborted && !last.complete() && ctx.Err() == nil {
-			last = ending{code: wire.CodeAborted}
-		}
-		if a.begun || !last.code.Retryable() || ctx.Err() != nil || aborted {
-			a.finish(last)
-			return
-		}
-		g.cfg.Log.Debug("attempt failed", "request", c.id.String(), "attempt", attempt, "worker", p.Worker, "code", last.code.String(), "detail", last.detail)
-		c.assign.History = append(c.assign.History, wire.Outcome{Attempt: attempt, Worker: p.Worker, Instance: p.Instance, Code: last.code})
-		if int(attempt) >= g.cfg.MaxAttempts || g.poison(c.assign.History) {
+		if !g.again(ctx, a, p, &last) {
 			a.finish(last)
 			return
 		}
 	}
+}
+
+// again tells whether there is to be another attempt after one that ended so, which it notes.
+func (g *Gateway) again(ctx context.Context, a *answer, p *wire.Placement, last *ending) bool {
+	c := a.c
+	if last.absent {
+		g.roster.Absent(p.Worker, p.Instance)
+	}
+	g.metrics.attempts.WithLabelValues(last.code.String()).Inc()
+	if ctx.Err() != nil && !last.complete() { // whatever it was, this is why there is no other attempt
+		*last = ending{code: causeCode(ctx)}
+	}
+	aborted := c.isAborted()
+	if aborted && !last.complete() && ctx.Err() == nil {
+		*last = ending{code: wire.CodeAborted}
+	}
+	if a.begun || !last.code.Retryable() || ctx.Err() != nil || aborted {
+		return false
+	}
+	attempt := c.assign.Attempt
+	g.cfg.Log.Debug("attempt failed", "request", c.id.String(), "attempt", attempt, "worker", p.Worker, "code", last.code.String(), "detail", last.detail)
+	c.assign.History = append(c.assign.History, wire.Outcome{Attempt: attempt, Worker: p.Worker, Instance: p.Instance, Code: last.code})
+	return int(attempt) < g.cfg.MaxAttempts && !g.poison(c.assign.History)
 }
 
 // poison tells whether so many engines have failed on a request that it must be what they fail on: given on and on, it

@@ -41,7 +41,8 @@ type attempt struct {
 	tail     *h1.Response // the engine's answer, of which all but its end has been read
 
 	mu     sync.Mutex
-	body   []byte // what has come of it in parts
+	body   []byte // of the request: what has come of it; nil once nobody will ask for it any more
+	full   bool   // all has come
 	arrive chan struct{}
 	call   *call // under way at the engine; nil: none
 
@@ -51,15 +52,24 @@ type attempt struct {
 // newAttempt makes an attempt, whose context its maker ends.
 func newAttempt(w *worker, d *wire.Dispatch, reply string) *attempt {
 	t := &attempt{
-		w: w, d: d, route: surface.Lookup(d.Method, d.Path), reply: reply, admitted: time.Now(),
+		w: w, d: d, route: surface.Lookup(d.Method, d.Path), reply: reply, admitted: time.Now(), body: d.Body,
 		arrive: make(chan struct{}, 1), aborts: make(chan struct{}, 1),
 	}
+	d.Body = nil
+	t.full = len(t.body) == int(d.Size)
 	t.ctx, t.cancel = context.WithCancelCause(w.a.runCtx)
 	return t
 }
 
 // open makes the outgoing side.
 func (t *attempt) open() { t.stream = t.w.out.open(t.d, t.cancel) }
+
+// forget lets the request's body go: its answer has begun, and nobody will be asked again.
+func (t *attempt) forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.body = nil
+}
 
 // abortSoftly has the engine end the request in its own words.
 func (t *attempt) abortSoftly() {
@@ -73,8 +83,7 @@ func (t *attempt) abortSoftly() {
 
 // gather begins to collect a body that comes in parts.
 func (t *attempt) gather() {
-	t.body = append(make([]byte, 0, min(t.d.Size, 8<<20)), t.d.Body...)
-	t.d.Body = nil
+	t.body = append(make([]byte, 0, min(t.d.Size, 8<<20)), t.body...)
 	t.acknowledge(uint64(len(t.body)), t.reply)
 	go t.collect()
 }
@@ -82,10 +91,14 @@ func (t *attempt) gather() {
 // add takes a part. One that does not follow what is there is dropped: the gateway's clock, or ours, runs out.
 func (t *attempt) add(p *wire.Part, reply string) {
 	t.mu.Lock()
-	if p.Offset == uint64(len(t.body)) && p.Offset+uint64(len(p.Body)) <= t.d.Size {
+	if !t.full && p.Offset == uint64(len(t.body)) && p.Offset+uint64(len(p.Body)) <= t.d.Size {
 		t.body = append(t.body, p.Body...)
+		t.full = len(t.body) == int(t.d.Size)
 	}
-	have := uint64(len(t.body))
+	have := t.d.Size
+	if !t.full {
+		have = uint64(len(t.body))
+	}
 	t.mu.Unlock()
 	t.acknowledge(have, reply)
 	poke(t.arrive)
@@ -104,10 +117,10 @@ func (t *attempt) collect() {
 		select {
 		case <-t.arrive:
 			t.mu.Lock()
-			body := t.body
+			full := t.full
 			t.mu.Unlock()
-			if uint64(len(body)) == t.d.Size {
-				t.run(body)
+			if full {
+				t.run()
 				return
 			}
 			still.Reset(t.w.a.cfg.PartTimeout)
@@ -124,14 +137,14 @@ func (t *attempt) collect() {
 }
 
 // run gives the request to the engine and relays its answer.
-func (t *attempt) run(body []byte) {
+func (t *attempt) run() {
 	if t.d.RemainingMillis > 0 {
 		late := time.AfterFunc(time.Duration(t.d.RemainingMillis)*time.Millisecond, func() { t.cancel(errDeadline) })
 		defer late.Stop()
 	}
 	t.w.metrics.running.Inc()
 	defer t.w.metrics.running.Dec()
-	end := t.serve(body)
+	end := t.serve()
 	t.noteSession(end.Code)
 	t.finish(end)
 }
@@ -187,7 +200,7 @@ const (
 )
 
 // serve gives the request to the engine. An engine that has lost an adapter which we have loaded is asked once more.
-func (t *attempt) serve(body []byte) wire.End {
+func (t *attempt) serve() wire.End {
 	l, err := t.w.current(t.d.Instance)
 	if err != nil {
 		return wire.End{Code: wire.CodeStale}
@@ -203,7 +216,7 @@ func (t *attempt) serve(body []byte) wire.End {
 				return t.unserved(name, err)
 			}
 		}
-		end, unloaded := t.ask(body, l, one != nil && t.tries == 0)
+		end, unloaded := t.ask(l, one != nil && t.tries == 0)
 		if !unloaded {
 			return end
 		}
@@ -233,8 +246,8 @@ func (t *attempt) waits(loading bool) {
 
 // ask calls the engine and relays its answer. With reload, an engine that does not have the request's adapter is reported as such
 // instead of to the client.
-func (t *attempt) ask(body []byte, l *life, reload bool) (end wire.End, unloaded bool) {
-	req, err := t.request(body, l)
+func (t *attempt) ask(l *life, reload bool) (end wire.End, unloaded bool) {
+	req, err := t.request(l)
 	if err != nil {
 		t.w.a.cfg.Log.Warn("dispatch not usable", "worker", t.w.name, "request", t.d.Request.String(), "error", err)
 		return wire.End{Code: wire.CodeMalformed}, false
@@ -245,6 +258,7 @@ func (t *attempt) ask(body []byte, l *life, reload bool) (end wire.End, unloaded
 	c, ctx := t.begin()
 	defer c.end()
 	resp, err := t.w.a.engine.calls.Do(ctx, req)
+	req.Body = nil
 	if err != nil {
 		return t.broken(err), false
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 // request makes the engine's request: the client's body with our edits, all other bytes as they came.
-func (t *attempt) request(body []byte, l *life) (*h1.Request, error) {
+func (t *attempt) request(l *life) (*h1.Request, error) {
+	body := t.body // all of it is here
 	if t.route == nil {
 		return nil, errors.New("no route for clients: " + t.d.Method + " " + t.d.Path)
 	}

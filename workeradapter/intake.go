@@ -101,8 +101,8 @@ func (w *worker) admit(d *wire.Dispatch, reply string) {
 		return
 	}
 	t.stream.accept()
-	if len(d.Body) == int(d.Size) {
-		a.crew.run(func() { t.run(d.Body) })
+	if t.full {
+		a.crew.run(t.run)
 		return
 	}
 	t.gather()

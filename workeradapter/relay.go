@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/h1"
 	"github.com/radixbus/radixbus/internal/jsonscan"
 	"github.com/radixbus/radixbus/internal/surface"
@@ -26,6 +27,7 @@ const (
 	dataPiece  = 128 << 10 // bytes of one data frame, on a bus that takes as many
 	wholePiece = 32 << 10  // bytes read at a time of a whole answer beyond wholeBound
 	holdBound  = 64 << 10  // bytes of comments that are held back in front of a stream's first event
+	eventRoom  = 8 << 10   // bytes that are read at a time of a stream
 	textBound  = 512       // bytes of an engine's broken answer that a client may see
 )
 
@@ -61,6 +63,7 @@ func (r *relay) run() wire.End {
 func (r *relay) sendHead(status int, contentType string) {
 	r.begun = true
 	r.t.begun.Store(true)
+	r.t.forget()
 	r.t.stream.head(status, []wire.Header{{Name: "Content-Type", Value: contentType[:min(len(contentType), wire.MaxName)]}})
 }
 
@@ -182,8 +185,20 @@ func (r *relay) judge(doc []byte) (f *fault, own []byte) {
 
 // events relays a stream: whole events, verbatim but for what we asked for ourselves.
 func (r *relay) events() wire.End {
-	buf := make([]byte, 0, 8<<10)
+	var room *buffer.Buffer // it is let go while nothing comes: there may be many streams
+	var buf []byte
+	defer func() { room.Release() }()
+	body, waits := r.body.(interface{ Wait() })
 	for {
+		if len(buf) == 0 && waits {
+			room.Release()
+			room = nil
+			body.Wait()
+		}
+		if room == nil {
+			room = buffer.Get(eventRoom)
+			buf = room.B
+		}
 		seen := len(buf)
 		if !r.begun {
 			seen = 0 // what is held back is looked at again
@@ -193,7 +208,10 @@ func (r *relay) events() wire.End {
 				r.fault = &fault{status: http.StatusBadGateway, text: fmt.Sprintf("An event of the stream has more than %d bytes.", eventBound)}
 				return r.faulty()
 			}
-			buf = append(make([]byte, 0, 2*cap(buf)), buf...)
+			more := buffer.Get(2 * cap(buf))
+			buf = append(more.B, buf...)
+			room.Release()
+			room = more
 		}
 		n, err := r.body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]

@@ -203,3 +203,45 @@ func TestCancelledDispatchesLeaveNothingBehind(t *testing.T) {
 		t.Errorf("%d ways to gateways that nobody uses", n)
 	}
 }
+
+// A stream may last for minutes: the adapter holds neither its request nor room for what may come.
+func TestARelayHoldsNothingWhileNothingComes(t *testing.T) {
+	t.Parallel()
+	w := unsent(t)
+	body := &waited{pieces: []string{"data: {\"a\":1}\n\n", "data: {\"b\"", ":2}\n\n", "data: [DONE]\n\n"}}
+	r := relayOf(t, w, body, 0, true)
+	r.t.body = []byte("the request")
+	body.onWait = func() {
+		if r.begun && r.t.body != nil {
+			t.Error("the request is held although its answer has begun")
+		}
+	}
+	if end := r.run(); end.Code != wire.CodeOK {
+		t.Fatalf("it ended with %v", end.Code)
+	}
+	if data, _ := sentBy(r); string(data) != strings.Join(body.all, "") {
+		t.Errorf("sent %q", data)
+	}
+	if body.waits != 3 { // not in the middle of an event: what has come of it needs room anyway
+		t.Errorf("it waited without room %d times, want 3", body.waits)
+	}
+}
+
+// waited is a body that can be waited for.
+type waited struct {
+	pieces, all []string
+	waits       int
+	onWait      func()
+}
+
+func (b *waited) Wait() { b.waits++; b.onWait() }
+
+func (b *waited) Read(p []byte) (int, error) {
+	if len(b.pieces) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, b.pieces[0])
+	b.all = append(b.all, b.pieces[0])
+	b.pieces = b.pieces[1:]
+	return n, nil
+}

@@ -14,12 +14,14 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/radixbus/radixbus/internal/config"
+	"github.com/radixbus/radixbus/internal/heap"
 	"github.com/radixbus/radixbus/internal/procs"
 	"github.com/radixbus/radixbus/internal/run"
 	"github.com/radixbus/radixbus/internal/telemetry"
@@ -142,16 +144,20 @@ func terminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// thrift is the part that keeps a role from spending processor time on processors that it does not need. GOMAXPROCS in the
-// environment says how many there are.
+// thrift is the part that keeps a role from taking processors and memory that it has no use for. GOMAXPROCS and GOGC in the
+// environment say otherwise.
 func (e *env) thrift() run.Part {
-	return run.Part{Name: "procs", Run: func(ctx context.Context, ready func()) error {
+	return run.Part{Name: "thrift", Run: func(ctx context.Context, ready func()) error {
 		ready()
-		if e.lookup("GOMAXPROCS") != "" {
-			<-ctx.Done()
-			return nil
+		var keeping sync.WaitGroup
+		if e.lookup("GOMAXPROCS") == "" {
+			keeping.Go(func() { procs.Keep(ctx) })
 		}
-		procs.Keep(ctx)
+		if e.lookup("GOGC") == "" {
+			keeping.Go(func() { heap.Keep(ctx) })
+		}
+		<-ctx.Done()
+		keeping.Wait()
 		return nil
 	}}
 }

@@ -10,6 +10,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/buffer"
+	"github.com/radixbus/radixbus/internal/netconn"
 )
 
 // A conn is one connection. It belongs to one exchange at a time.
@@ -24,13 +27,19 @@ type conn struct {
 	timed    bool      // it has a read deadline
 	ended    atomic.Bool
 
-	out     []byte // room for a request's head
 	in      []byte // read and not used yet: in[at:end]
 	at, end int
+	lent    *buffer.Buffer     // in lies in it; nil: in is the connection's own
+	late    netconn.LateReader // nil: room for in is needed before there is anything to read
+	failed  error              // what the last read ended with
 }
 
-// readRoom is what is read at a time into a connection's own room; a body's bytes go past it where they are many.
-const readRoom = 4 << 10
+// readRoom is what is read at a time into a connection's room; a body's bytes go past it where they are many. leastRoom is what
+// a request's head mostly fits.
+const (
+	readRoom  = 4 << 10
+	leastRoom = 2 << 10
+)
 
 // interrupt ends an exchange from outside.
 func (c *conn) interrupt() {
@@ -76,18 +85,17 @@ func (c *conn) roundTrip(r *Request) (*Response, *Error) {
 }
 
 func (c *conn) send(r *Request) error {
-	head := c.appendHead(c.out[:0], r)
+	room := buffer.Get(leastRoom + min(size(r.Body), copyBelow))
+	defer room.Release()
+	head := c.appendHead(room.B, r)
 	n := 0
 	for n < len(r.Body) && len(head)+len(r.Body[n]) <= copyBelow {
 		head = append(head, r.Body[n]...)
 		n++
 	}
-	c.out = head[:0]
 	if n == len(r.Body) {
-		_, err := c.Write(head)
-		return err
+		return c.writeAll(head)
 	}
-	c.out = nil // of a long request; the next may be short
 	pieces := append([][]byte{head}, r.Body[n:]...)
 	write := c.writeLong
 	if c.Conn == c.raw && size(pieces) <= writePiece {
@@ -184,13 +192,38 @@ func token[T string | []byte](s T) bool {
 	return len(s) > 0
 }
 
-// fill reads more into the connection's own room, of which all has been used or the rest is kept, up to a bound.
+// drop lets go the room whose bytes have all been used.
+func (c *conn) drop() {
+	if c.at < c.end {
+		return
+	}
+	c.at, c.end = 0, 0
+	if c.late != nil {
+		c.lent.Release()
+		c.lent, c.in = nil, nil
+	}
+}
+
+// fill reads more into the connection's room, of which all has been used or the rest is kept, up to a bound.
 func (c *conn) fill(most int) error {
+	if c.failed == nil {
+		c.failed = c.more(most)
+	}
+	return c.failed
+}
+
+func (c *conn) more(most int) error {
+	if c.drop(); c.in == nil && c.late != nil {
+		room, err := c.late.ReadLate(readRoom)
+		if err != nil {
+			return err
+		}
+		c.lent, c.end = room, len(room.B)
+		c.in = room.B[:cap(room.B)]
+		return nil
+	}
 	if c.in == nil {
 		c.in = make([]byte, readRoom)
-	}
-	if c.at == c.end {
-		c.at, c.end = 0, 0
 	}
 	if c.end == len(c.in) {
 		if c.at > 0 {
@@ -200,6 +233,8 @@ func (c *conn) fill(most int) error {
 			return fmt.Errorf("%w: more than %d bytes of head", ErrMalformed, most)
 		} else {
 			c.in = append(make([]byte, 0, 2*len(c.in)), c.in...)[:2*len(c.in)]
+			c.lent.Release()
+			c.lent = nil
 		}
 	}
 	n, err := c.Read(c.in[c.end:])

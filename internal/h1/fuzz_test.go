@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/buffer"
 )
 
 // A playback is a connection that says what it was given, in pieces.
@@ -25,6 +27,17 @@ func (p *playback) Read(b []byte) (int, error) {
 	}
 	return n, nil
 }
+func (p *playback) ReadLate(size int) (*buffer.Buffer, error) {
+	room := buffer.Get(size)
+	n, err := p.Read(room.B[:cap(room.B)])
+	if err != nil {
+		room.Release()
+		return nil, err
+	}
+	room.B = room.B[:n]
+	return room, nil
+}
+
 func (p *playback) Write(b []byte) (int, error)      { return len(b), nil }
 func (p *playback) Close() error                     { return nil }
 func (p *playback) SetReadDeadline(time.Time) error  { return nil }
@@ -45,15 +58,22 @@ func FuzzResponse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, doc []byte, piece, room uint8) {
-		read := func(piece, room int) (status int, body []byte, ended error, err error) {
+		read := func(piece, room int, late bool) (status int, body []byte, ended error, err error) {
 			p := &playback{doc: doc, piece: piece}
-			resp, e := (&conn{Conn: p, raw: p, client: client}).roundTrip(&Request{Method: "POST", Path: "/"})
+			c := &conn{Conn: p, raw: p, client: client}
+			if late {
+				c.late = p
+			}
+			resp, e := c.roundTrip(&Request{Method: "POST", Path: "/"})
 			if e != nil {
 				return 0, nil, nil, e
 			}
 			resp.release = func() bool { return false }
 			buf := make([]byte, room)
 			for !resp.done {
+				if late {
+					resp.Wait()
+				}
 				n, err := resp.Read(buf)
 				body = append(body, buf[:n]...)
 				if err != nil && err != io.EOF {
@@ -65,8 +85,8 @@ func FuzzResponse(f *testing.F) {
 			}
 			return resp.Status, body, nil, nil
 		}
-		status, body, ended, err := read(1+int(piece), 1+int(room))
-		status2, body2, ended2, err2 := read(len(doc)+1, 64<<10)
+		status, body, ended, err := read(1+int(piece), 1+int(room), true)
+		status2, body2, ended2, err2 := read(len(doc)+1, 64<<10, false)
 		if status != status2 || !bytes.Equal(body, body2) || (ended == nil) != (ended2 == nil) || (err == nil) != (err2 == nil) {
 			t.Fatalf("in pieces: %d %q %v %v; at once: %d %q %v %v", status, body, ended, err, status2, body2, ended2, err2)
 		}

@@ -171,6 +171,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	}
 	raw = netconn.Wrap(raw)
 	conn := &conn{client: c, raw: raw, Conn: raw}
+	conn.late, _ = raw.(netconn.LateReader)
 	if c.secure {
 		cfg := &tls.Config{}
 		if c.cfg.TLS != nil {
@@ -185,7 +186,7 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 			raw.Close()
 			return nil, err
 		}
-		conn.Conn = secured
+		conn.Conn, conn.late = secured, nil
 	}
 	return conn, nil
 }

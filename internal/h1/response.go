@@ -202,6 +202,13 @@ func number(b []byte) (n int64, ok bool) {
 	return n, len(b) > 0 && len(b) <= most
 }
 
+// Wait returns once there is something to read, or an end. A reader that borrows its room can do so afterwards.
+func (r *Response) Wait() {
+	if !r.done && r.conn.at == r.conn.end {
+		r.conn.fill(readRoom) //nolint:errcheck // the next read says so
+	}
+}
+
 // Read gives what has come of the body, waiting for the first byte of it alone. At its end, which is io.EOF, the connection
 // has been given back.
 func (r *Response) Read(p []byte) (n int, err error) {
@@ -211,6 +218,7 @@ func (r *Response) Read(p []byte) (n int, err error) {
 	for n < len(p) && !r.done {
 		if r.body.left == 0 && r.body.framing == byChunks {
 			if n > 0 && !r.conn.hasChunk() {
+				r.closeChunk()
 				return n, nil // what follows has not come yet
 			}
 			if err := r.nextChunk(); err != nil {
@@ -248,6 +256,9 @@ func (r *Response) some(p []byte) (n int, err error) {
 		n = copy(p, c.in[c.at:c.end])
 		c.at += n
 	case len(p) >= readRoom:
+		if c.failed != nil {
+			return 0, c.failed
+		}
 		n, err = c.Read(p)
 		if n > 0 {
 			err = nil // it comes again
@@ -302,6 +313,16 @@ func (c *conn) hasChunk() bool {
 		return bytes.Contains(rest, []byte("\r\n\r\n"))
 	}
 	return true
+}
+
+// closeChunk takes the end of a chunk that has been read, if it is here already, so that nothing has to be kept for its sake.
+func (r *Response) closeChunk() {
+	c := r.conn
+	if rest, ok := bytes.CutPrefix(c.in[c.at:c.end], []byte("\r\n")); ok && r.body.opened {
+		r.body.opened = false
+		c.at = c.end - len(rest)
+		c.drop()
+	}
 }
 
 // nextChunk reads the line in front of a chunk, and the end of the one before. After the last one it reads the trailer.
@@ -385,6 +406,7 @@ func (r *Response) finish() {
 		c.close()
 		return
 	}
+	c.drop()
 	if c.timed {
 		c.SetReadDeadline(time.Time{}) //nolint:errcheck // a connection that is gone says so when it is used
 		c.timed = false

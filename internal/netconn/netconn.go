@@ -12,7 +12,11 @@
 // On systems other than Linux [Wrap] changes nothing.
 package netconn
 
-import "net"
+import (
+	"net"
+
+	"github.com/radixbus/radixbus/internal/buffer"
+)
 
 // Listener wraps what another accepts.
 type Listener struct{ net.Listener }
@@ -24,6 +28,13 @@ func (l Listener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	return Wrap(c), nil
+}
+
+// A LateReader is a connection that can be waited for without room for what comes: ten thousand that are silent then need none.
+type LateReader interface {
+	// ReadLate reads once, waiting for the first byte, into room for size bytes which it borrows when there is something to
+	// read. The caller releases it; there is none with an error.
+	ReadLate(size int) (*buffer.Buffer, error)
 }
 
 // A NowWriter is a connection that can be written to without waiting.

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"github.com/radixbus/radixbus/internal/buffer"
 )
 
 // most is what one call moves: the thread that it takes is nobody else's meanwhile.
@@ -26,6 +28,8 @@ type direction struct {
 	// of the call under way
 	buf  []byte
 	once bool // it does not wait
+	late int  // the size of the room to borrow for buf; 0: it is there
+	lent *buffer.Buffer
 	n    int
 	err  syscall.Errno
 }
@@ -47,8 +51,21 @@ func Wrap(c net.Conn) net.Conn {
 }
 
 func (d *direction) attempt(fd uintptr) (done bool) {
+	if d.late > 0 {
+		d.lent = buffer.Get(d.late)
+		d.buf = d.lent.B[:cap(d.lent.B)]
+		defer func() {
+			if d.n == 0 { // nothing yet, or never
+				d.lent.Release()
+				d.lent, d.buf = nil, nil
+			}
+		}()
+	}
 	for {
 		d.n, d.err = d.call(fd, d.buf[:min(len(d.buf), most)])
+		if d.err != 0 {
+			d.n = 0
+		}
 		switch d.err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
@@ -86,6 +103,26 @@ func (c *conn) Read(b []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// ReadLate is [LateReader]'s.
+func (c *conn) ReadLate(size int) (*buffer.Buffer, error) {
+	c.read.mu.Lock()
+	defer c.read.mu.Unlock()
+	c.read.late = max(size, 1)
+	n, errno, err := c.read.do(c.raw.Read, nil)
+	room := c.read.lent
+	c.read.late, c.read.lent = 0, nil
+	switch {
+	case err != nil:
+		return nil, err
+	case errno != 0:
+		return nil, c.failed("read", errno)
+	case n == 0:
+		return nil, io.EOF
+	}
+	room.B = room.B[:n]
+	return room, nil
 }
 
 func (c *conn) Write(b []byte) (written int, err error) {

@@ -154,3 +154,35 @@ func TestOtherConnectionsAreLeftAlone(t *testing.T) {
 		t.Error("a pipe was wrapped")
 	}
 }
+
+// Room is borrowed once there is something to read, and none is kept for what ends otherwise.
+func TestReadLate(t *testing.T) {
+	t.Parallel()
+	a, b := newPair(t)
+	late, ok := a.(netconn.LateReader)
+	if !ok {
+		t.Skip("connections are not wrapped on this system")
+	}
+	a.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) //nolint:errcheck // shows in the next line
+	if room, err := late.ReadLate(100); room != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("silence gave %v, %v", room, err)
+	}
+	a.SetReadDeadline(time.Time{}) //nolint:errcheck // shows in the next line
+	go func() {
+		time.Sleep(10 * time.Millisecond) // it is waited for by then, most of the time
+		b.Write([]byte("hello"))          //nolint:errcheck // shows in the next line
+	}()
+	room, err := late.ReadLate(3)
+	if err != nil || string(room.B) != "hello" { // there is more room than was asked for
+		t.Fatalf("got %q, %v", room.B, err)
+	}
+	room.Release()
+	b.Close()
+	if room, err := late.ReadLate(100); room != nil || err != io.EOF {
+		t.Errorf("the end gave %v, %v", room, err)
+	}
+	a.Close()
+	if room, err := late.ReadLate(100); room != nil || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after the close: %v, %v", room, err)
+	}
+}
