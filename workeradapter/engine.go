@@ -26,12 +26,12 @@ type engine struct {
 	asks          *http.Client // health, info, abort, orders
 }
 
-// idleBound is how long a connection to an engine is kept unused. SGLang's HTTP server closes one after 5 s; a request
-// that meets the close looks like an engine that broke.
+// idleBound is how long a connection to an engine is kept unused for what we ask ourselves. SGLang's HTTP server closes one
+// after 5 s, and the standard library gives a request up that meets the close.
 const idleBound = 3 * time.Second
 
 func newEngine(base, key string) (*engine, error) {
-	calls, err := h1.New(h1.Config{URL: base, IdleFor: idleBound})
+	calls, err := h1.New(h1.Config{URL: base})
 	if err != nil {
 		return nil, err
 	}

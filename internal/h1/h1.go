@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +41,8 @@ type Config struct {
 	URL string
 	// DialTimeout bounds the making of a connection, its TLS handshake included. Default 3s.
 	DialTimeout time.Duration
-	// IdleFor is how long a connection is kept unused. It is to be shorter than the server's own bound. Default 3s.
+	// IdleFor is how long a connection is kept unused. One that the server has closed before is found when it is to be used.
+	// Default 1m.
 	IdleFor time.Duration
 	// MaxIdle bounds the connections that are kept. Default 4096.
 	MaxIdle int
@@ -52,7 +54,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.DialTimeout = cmp.Or(c.DialTimeout, 3*time.Second)
-	c.IdleFor = cmp.Or(c.IdleFor, 3*time.Second)
+	c.IdleFor = cmp.Or(c.IdleFor, time.Minute)
 	c.MaxIdle = cmp.Or(c.MaxIdle, 4096)
 	c.MaxHead = cmp.Or(c.MaxHead, 64<<10)
 	return c
@@ -216,24 +218,28 @@ func (c *Client) keep(conn *conn) {
 	conn.since, conn.used = time.Now(), true
 	c.idle = append(c.idle, conn)
 	if c.sweep == nil {
-		c.sweep = time.AfterFunc(c.cfg.IdleFor, c.expire)
+		c.sweep = time.AfterFunc(c.sweepAfter(), c.expire)
 	}
 }
 
-// expire closes the connections that were unused for too long; the oldest are in front.
+// sweepAfter is how often unused connections are looked at.
+func (c *Client) sweepAfter() time.Duration { return min(c.cfg.IdleFor, 3*time.Second) }
+
+// expire closes the connections that were unused for too long, and those that the server has closed.
 func (c *Client) expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, n := time.Now(), 0
-	for n < len(c.idle) && now.Sub(c.idle[n].since) >= c.cfg.IdleFor {
-		c.idle[n].close()
-		n++
-	}
-	left := copy(c.idle, c.idle[n:])
-	clear(c.idle[left:])
-	c.idle = c.idle[:left]
-	if c.sweep = nil; left > 0 && !c.closed {
-		c.sweep = time.AfterFunc(c.cfg.IdleFor-now.Sub(c.idle[0].since), c.expire)
+	now := time.Now()
+	c.idle = slices.DeleteFunc(c.idle, func(one *conn) bool {
+		unused := now.Sub(one.since)
+		over := unused >= c.sweepAfter() && !one.usable()
+		if over {
+			one.close()
+		}
+		return over
+	})
+	if c.sweep = nil; len(c.idle) > 0 && !c.closed {
+		c.sweep = time.AfterFunc(c.sweepAfter(), c.expire)
 	}
 }
 

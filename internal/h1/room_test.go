@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"testing"
+	"time"
 )
 
 // A stream that is silent, and a connection that is kept, hold no room for what may come.
@@ -58,4 +59,45 @@ func TestNothingIsHeldWhileNothingComes(t *testing.T) {
 	if kept := c.take(); kept == nil || kept.in != nil || kept.lent != nil {
 		t.Errorf("the connection is not kept, or with room: %+v", kept)
 	}
+}
+
+// Connections that a server has closed are not kept until their own time is over: they hold a descriptor each.
+func TestWhatTheServerHasClosedIsNotKept(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })) //nolint:errcheck // shows in what is read
+	defer srv.Close()
+	c, err := New(Config{URL: srv.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	kept := func() int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, one := range c.idle {
+			one.since = time.Now().Add(-2 * c.sweepAfter())
+		}
+		return len(c.idle)
+	}
+	resp, err := c.Do(t.Context(), &Request{Method: "GET", Path: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(resp); err != nil {
+		t.Fatal(err)
+	}
+	if kept(); len(c.idle) != 1 {
+		t.Fatalf("%d connections are kept", len(c.idle))
+	}
+	if c.expire(); kept() != 1 {
+		t.Error("one that is open was closed")
+	}
+	srv.CloseClientConnections()
+	for range 100 {
+		if c.expire(); kept() == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("one that the server has closed is kept")
 }
