@@ -11,8 +11,10 @@ func putHashes(dst []byte, field int, hs []uint64) []byte {
 	}
 	dst = binary.AppendUvarint(dst, uint64(field)<<3|typeBytes)
 	dst = binary.AppendUvarint(dst, uint64(len(hs))*8)
-	for _, h := range hs {
-		dst = binary.LittleEndian.AppendUint64(dst, h)
+	at := len(dst)
+	dst = slices.Grow(dst, 8*len(hs))[:at+8*len(hs)]
+	for run := dst[at:]; len(hs) > 0; hs, run = hs[1:], run[8:] {
+		binary.LittleEndian.PutUint64(run, hs[0])
 	}
 	return dst
 }
