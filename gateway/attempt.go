@@ -23,7 +23,7 @@ func (g *Gateway) try(ctx context.Context, a *answer, p *wire.Placement) ending 
 	}
 	defer a.c.live.waiting(nil)
 	defer context.AfterFunc(ctx, s.signal)() // one channel to wait for takes less of a stack, of which there are many
-	t.turn.Lock() // for good, but for when it waits: whoever comes late must not touch what is over
+	t.turn.Lock()                            // for good, but for when it waits: whoever comes late must not touch what is over
 	end := t.send(ctx)
 	if end.code == wire.CodeOK {
 		end = t.receive(ctx)
