@@ -266,13 +266,8 @@ func goLate(t *testing.T, c *goClient) {
 
 func goFull(t *testing.T, c *goClient) {
 	half := option.WithJSONSet("pad", strings.Repeat("x", c.BodyLimit*3/4))
-	blocker := c.Chat.Completions.NewStreaming(t.Context(), c.endless(), half, exact())
-	defer blocker.Close()
-	if !blocker.Next() {
-		t.Fatal(blocker.Err())
-	}
-	goRetried(t, c.URL, ask(c.Model, "hello"), http.StatusTooManyRequests, func() { blocker.Close() }, half)
-	c.freed(t)
+	full := c.staged(t, "/full")
+	goRetried(t, full.URL, ask(full.Model, "hello"), http.StatusTooManyRequests, func() { c.staged(t, "/full/free") }, half)
 }
 
 func goLeave(t *testing.T, c *goClient) {

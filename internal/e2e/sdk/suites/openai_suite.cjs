@@ -518,14 +518,8 @@ check('retries: no worker yet', async () => {
 
 check('retries: gateway is full', async () => {
   const half = { pad: 'x'.repeat((target.bodyLimit * 3) / 4) }
-  const blocker = await endless(half)
-  try {
-    await first(blocker)
-    equal(await retried(target.url, () => blocker.controller.abort(), half), ['429,1'])
-  } finally {
-    blocker.controller.abort()
-  }
-  await freed()
+  const full = await stage('/full')
+  equal(await retried(full.url, () => stage('/full/free'), { ...half, model: full.model }), ['429,1'])
 })
 
 // Leaving.

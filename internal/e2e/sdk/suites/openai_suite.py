@@ -634,10 +634,9 @@ def _():
 @check("retries: gateway is full")
 def _():
     half = exact | {"pad": "x" * (target["bodyLimit"] * 3 // 4)}
-    with endless(extra_body=half) as blocker:
-        next(iter(blocker))
-        equal(retried(lambda hook: asks(target["url"], hook, extra_body=half), blocker.close), {(429, "1")})
-    freed()
+    full = stage("/full")
+    seen = retried(lambda hook: asks(full["url"], hook, model=full["model"], extra_body=half), lambda: stage("/full/free"))
+    equal(seen, {(429, "1")})
 
 
 # Leaving.
