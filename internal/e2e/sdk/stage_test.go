@@ -51,7 +51,7 @@ func newStage(t *testing.T) *stage {
 	s.url = srv.URL
 	t.Cleanup(func() {
 		srv.Close()
-		s.freeFull() //nolint:errcheck // it may be free
+		s.freeFull()                //nolint:errcheck // it may be free
 		for _, p := range s.begun { // gateways before their engines
 			if err := p.stop(); err != nil {
 				t.Error(err)
