@@ -151,9 +151,9 @@ func stalled(err error) error {
 	return err
 }
 
-// express writes what is pending as far as the client takes it without waiting, and tells whether that was all of it. It works
-// in room. The head has gone.
-func (a *answer) express(now time.Time, room []byte) (grown []byte, all bool) {
+// writeNow writes what is pending as far as the client takes it without waiting, and tells whether that was all of it. It works
+// in room.
+func (a *answer) writeNow(now time.Time, room []byte) (grown []byte, all bool) {
 	a.allowStall(now)
 	chunk := appendChunk(room[:0], a.pending)
 	rest := chunk[a.line.WriteNow(chunk):]
@@ -164,8 +164,8 @@ func (a *answer) express(now time.Time, room []byte) (grown []byte, all bool) {
 	return chunk, len(rest) == 0
 }
 
-// expressly tells whether express can be used.
-func (a *answer) expressly() bool { return a.line != nil && a.stream && a.begun }
+// hasLine tells whether writeNow can be used: the head has gone.
+func (a *answer) hasLine() bool { return a.line != nil && a.stream && a.begun }
 
 // passing notes what goes to the client.
 func (a *answer) passing(b []byte) {

@@ -143,7 +143,7 @@ func (t *attempt) dispatch(ctx context.Context) *wire.Dispatch {
 
 // receive hands frames to the client until the last one.
 func (t *attempt) receive(ctx context.Context) ending {
-	defer t.s.over(nil)
+	defer t.s.setExpress(nil)
 	for woken := false; ; {
 		t.frames = t.s.take(t.frames)
 		switch {
@@ -207,8 +207,8 @@ func (t *attempt) deliver() (end ending, done bool) {
 	if end := t.flush(last, taken, done); end.code != wire.CodeOK {
 		return end, true
 	}
-	if !done && t.a.expressly() {
-		t.s.over(t.express)
+	if !done && t.a.hasLine() {
+		t.s.setExpress(t.express)
 	}
 	return end, done
 }
@@ -254,7 +254,7 @@ func (t *attempt) express(room []byte) (grown []byte, ok bool) {
 		t.a.data(t.frames[i].Data)
 	}
 	clear(t.frames)
-	if room, ok = t.a.express(time.Now(), room); !ok {
+	if room, ok = t.a.writeNow(time.Now(), room); !ok {
 		t.owed, t.unacked = last, t.unacked+taken
 		return room, false
 	}

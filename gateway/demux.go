@@ -32,6 +32,8 @@ type demux struct {
 	handed []*stream // to be handed what the message at hand brought
 	room   []byte
 
+	handing sync.WaitGroup // those that help with it
+
 	shards [16]shard
 }
 
@@ -87,10 +89,12 @@ func (d *demux) start(ctx context.Context, aborted nats.MsgHandler) error {
 	return nil
 }
 
+// stop ends it. No stream is open any more.
 func (d *demux) stop() {
 	for _, sub := range d.subs {
 		sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
 	}
+	d.handing.Wait()
 }
 
 // open makes a stream for one attempt. Its owner closes it.
@@ -199,7 +203,8 @@ func (d *demux) frames(msg *nats.Msg) {
 // handAlone is how many streams are handed what came for them by one goroutine, where there are processors for others.
 const handAlone = 16
 
-// handOut hands the streams what the message at hand brought.
+// handOut hands the streams what the message at hand brought; where they are many, as many goroutines as there are processors share
+// them.
 func (d *demux) handOut() {
 	share := len(d.handed)
 	if share > handAlone {
@@ -209,7 +214,7 @@ func (d *demux) handOut() {
 	for others := d.handed[share:]; len(others) > 0; {
 		some := slices.Clone(others[:min(share, len(others))])
 		others = others[len(some):]
-		go hand(some, nil)
+		d.handing.Go(func() { hand(some, nil) })
 	}
 	d.room = hand(d.handed[:share], d.room)
 	clear(d.handed)

@@ -4,15 +4,16 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
@@ -22,8 +23,6 @@ import (
 
 // fakeClient is both ways to a client: the HTTP server's, and the line behind it.
 type fakeClient struct {
-	net.Conn
-
 	mu   sync.Mutex
 	got  []byte // in chunks
 	room int    // what WriteNow takes; less than zero: all
@@ -77,11 +76,16 @@ func (c *fakeClient) body(t interface{ Fatalf(string, ...any) }) string {
 	return string(b)
 }
 
-// newAttempt is an attempt whose answer's head has come.
-func newAttempt(c *fakeClient) *attempt {
+// bare is a gateway without a bus.
+func bare() *Gateway {
 	m := newMetrics(prometheus.NewRegistry())
 	g := &Gateway{cfg: Config{ID: "g", ClientStall: time.Minute}, metrics: m}
 	g.demux = newDemux(g.cfg, nil, m)
+	return g
+}
+
+// newAttempt is an attempt whose answer's head has come.
+func newAttempt(g *Gateway, c *fakeClient) *attempt {
 	a := &answer{g: g, w: server{c}, rc: http.NewResponseController(server{c}), c: &call{route: &surface.Route{}}, line: c, stream: true, upSt: 200}
 	t := &attempt{g: g, a: a, s: g.demux.open("w", 7, 1)}
 	t.turn.Lock()
@@ -94,7 +98,7 @@ func TestWhatIsWrittenBesideTheRequestsGoroutineIsWhole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		c := &fakeClient{}
-		at := newAttempt(c)
+		at := newAttempt(bare(), c)
 		defer at.s.close()
 		var want strings.Builder
 		var room []byte
@@ -147,7 +151,7 @@ func TestTokensDoNotWakeTheRequestsGoroutine(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := &fakeClient{room: -1}
-		at := newAttempt(c)
+		at := newAttempt(bare(), c)
 		var over sync.WaitGroup
 		over.Go(func() {
 			if end := at.receive(t.Context()); end.code != wire.CodeOK {
@@ -180,4 +184,79 @@ func TestTokensDoNotWakeTheRequestsGoroutine(t *testing.T) {
 			t.Error("an attempt that is over was written for")
 		}
 	})
+}
+
+// What comes while data are handed to the client beside its request's goroutine is that one's to take: the end of a stream above
+// all, without which it would wait.
+func TestTheEndIsTheRequestsToTake(t *testing.T) {
+	t.Parallel()
+	const rounds = 20_000
+	g := bare()
+	var spin atomic.Int64
+	for round := range rounds {
+		at := newAttempt(g, &fakeClient{room: -1})
+		at.a.begun = true
+		at.s.setExpress(at.express)
+		at.turn.Unlock()
+		if !at.s.push(time.Now(), &wire.Frame{Type: wire.FrameData, Attempt: 1, Seq: 1, Data: []byte("data")}) {
+			t.Fatal("data are not handed")
+		}
+		var handing sync.WaitGroup
+		begun := make(chan struct{})
+		handing.Go(func() { close(begun); at.s.hand(nil) })
+		<-begun
+		for range round % 2000 { // it meets each moment of the other one
+			spin.Add(1)
+		}
+		at.s.push(time.Now(), &wire.Frame{Type: wire.FrameEnd, Attempt: 1, Seq: 2, End: &wire.End{Code: wire.CodeOK}})
+		handing.Wait()
+		left := at.s.take(nil)
+		if len(left) == 0 || left[len(left)-1].Type != wire.FrameEnd {
+			t.Fatalf("the end is gone: %d frames are left", len(left))
+		}
+		at.s.close()
+	}
+}
+
+// A message for many streams is shared by several goroutines: each stream gets what is its own, and stop waits for all.
+func TestAMessageForManyStreams(t *testing.T) {
+	t.Parallel()
+	g := bare()
+	const streams, messages = 10 * handAlone, 20
+	clients, attempts := make([]*fakeClient, streams), make([]*attempt, streams)
+	var want [streams]strings.Builder
+	for i := range streams {
+		clients[i] = &fakeClient{room: -1}
+		attempts[i] = newAttempt(g, clients[i])
+		attempts[i].a.begun = true
+		attempts[i].s.setExpress(attempts[i].express)
+		attempts[i].turn.Unlock()
+	}
+	for seq := uint64(1); seq <= messages; seq++ {
+		msg := wire.AppendFrames(nil, "w", 7)
+		for i, at := range attempts {
+			data := fmt.Sprintf("%d of %d\n", seq, i)
+			want[i].WriteString(data)
+			msg = wire.AppendFrame(msg, &wire.Frame{Type: wire.FrameData, Stream: at.s.id, Attempt: 1, Seq: seq, Data: []byte(data)})
+		}
+		g.demux.frames(&nats.Msg{Data: msg})
+	}
+	g.demux.stop()
+	for i, at := range attempts {
+		select {
+		case <-at.s.wake: // two messages met at one stream: its request takes the rest
+			at.turn.Lock()
+			if at.frames = at.s.take(at.frames); len(at.frames) > 0 {
+				at.deliver()
+			}
+		default:
+		}
+		if got := clients[i].body(t); got != want[i].String() {
+			t.Fatalf("stream %d got %q, want %q", i, got, want[i].String())
+		}
+		if at.s.consumed != messages {
+			t.Errorf("of stream %d %d messages are confirmed", i, at.s.consumed)
+		}
+		at.s.close()
+	}
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -13,7 +14,7 @@ import (
 // then on the server has nothing in its own buffers, and writes the last chunk when the handler ends. It belongs to whoever has
 // the turn of the attempt.
 type line interface {
-	net.Conn
+	io.Writer
 	netconn.NowWriter
 }
 

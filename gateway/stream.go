@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -104,8 +105,8 @@ func (s *stream) hand(room []byte) (grown []byte) {
 	return room
 }
 
-// over sets the way past the owner, or ends it.
-func (s *stream) over(e express) {
+// setExpress opens the way past the owner, or closes it.
+func (s *stream) setExpress(e express) {
 	s.mu.Lock()
 	s.express = e
 	s.mu.Unlock()
@@ -171,25 +172,26 @@ func (s *stream) signal() {
 func (s *stream) take(into []wire.Frame) []wire.Frame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.taken(into)
+}
+
+// takeData is take where all that has come is data, and no more than most bytes. Anything else is left to the owner.
+func (s *stream) takeData(into []wire.Frame, most int) (frames []wire.Frame, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.overrun || len(s.buf) > most || slices.ContainsFunc(s.queue, func(f wire.Frame) bool { return f.Type != wire.FrameData }) {
+		return into[:0], false
+	}
+	return s.taken(into), true
+}
+
+// taken empties the queue. The lock is held.
+func (s *stream) taken(into []wire.Frame) []wire.Frame {
 	into = append(into[:0], s.queue...)
 	clear(s.queue)
 	s.queue, s.cost = s.queue[:0], 0
 	s.buf, s.spare = s.spare[:0], s.buf
 	return into
-}
-
-// takeData is take where all that has come is data, and no more than most bytes.
-func (s *stream) takeData(into []wire.Frame, most int) (frames []wire.Frame, ok bool) {
-	s.mu.Lock()
-	fits := !s.overrun && len(s.buf) <= most
-	for i := 0; fits && i < len(s.queue); i++ {
-		fits = s.queue[i].Type == wire.FrameData
-	}
-	s.mu.Unlock()
-	if !fits {
-		return into[:0], false
-	}
-	return s.take(into), true
 }
 
 // done notes that the client has the bytes of all frames up to seq.

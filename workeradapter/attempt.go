@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/h1"
 	"github.com/radixbus/radixbus/internal/surface"
 	"github.com/radixbus/radixbus/internal/wire"
@@ -36,6 +37,7 @@ type attempt struct {
 	calledAt time.Time
 	called   bool         // the engine has it; guarded by Adapter.mu
 	loading  bool         // it waits for an adapter to be loaded; guarded by Adapter.mu
+	held     uint64       // bytes of the adapter's room for bodies; guarded by Adapter.mu
 	tries    int          // calls of the engine before this one
 	begun    atomic.Bool  // the head of its answer has been sent
 	tail     *h1.Response // the engine's answer, of which all but its end has been read
@@ -64,11 +66,18 @@ func newAttempt(w *worker, d *wire.Dispatch, reply string) *attempt {
 // open makes the outgoing side.
 func (t *attempt) open() { t.stream = t.w.out.open(t.d, t.cancel) }
 
-// forget lets the request's body go: its answer has begun, and nobody will be asked again.
-func (t *attempt) forget() {
+// letGo gives the request's body back: its answer has begun, and no engine will be asked again. It may be called again.
+func (t *attempt) letGo() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.body = nil
+	t.mu.Unlock()
+	a := t.w.a
+	a.mu.Lock()
+	held := t.held
+	t.held = 0
+	a.bodies -= int64(held)
+	a.mu.Unlock()
+	buffer.Gone(int(held))
 }
 
 // abortSoftly has the engine end the request in its own words.

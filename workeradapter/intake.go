@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/radixbus/radixbus/internal/buffer"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -85,6 +84,7 @@ func (w *worker) admit(d *wire.Dispatch, reply string) {
 	if code == wire.CodeOK {
 		w.running[key] = t
 		w.light += lightOf(d)
+		t.held = d.Size
 		a.bodies += int64(d.Size)
 		a.attempts.Add(1)
 	}
@@ -154,9 +154,8 @@ func (w *worker) done(t *attempt) {
 	w.a.mu.Lock()
 	delete(w.running, streamKey{t.d.Gateway, t.d.Stream})
 	w.light -= lightOf(t.d)
-	w.a.bodies -= int64(t.d.Size)
 	w.a.mu.Unlock()
-	buffer.Gone(int(t.d.Size))
+	t.letGo()
 }
 
 // control hears cancels, acknowledgements, questions and orders.

@@ -339,6 +339,29 @@ func TestAdmissionIsBounded(t *testing.T) {
 	s.idle()
 }
 
+// Streams last for minutes: they hold no room for prompts once they have begun.
+func TestAStreamThatHasBegunHoldsNoRoomForItsPrompt(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.MaxBodies = int64(len(stream)) + 1 })
+	finish := make(chan struct{})
+	s.engine.Answer(func(x *testkit.Exchange) { x.Begin(); x.Event(first); <-finish; x.Event("[DONE]") }) //nolint:errcheck // shows in the answer
+	one := s.ask(prefix.Chat, stream)
+	testkit.Eventually(t, "it has begun", func() bool { return len(one.Answer().Body) > 0 })
+	if _, bodies, _ := s.adapter.Held(); bodies != 0 {
+		t.Errorf("%d bytes are held", bodies)
+	}
+	two := s.ask(prefix.Chat, stream)
+	testkit.Eventually(t, "there is room for another", func() bool { return len(two.Answer().Body) > 0 })
+	close(finish)
+	for _, st := range []*testkit.Stream{one, two} {
+		if got := st.Wait(); got.End.Code != wire.CodeOK {
+			t.Errorf("got %v", got.End.Code)
+		}
+		s.finished(st)
+	}
+	s.idle()
+}
+
 func TestAGatewayThatIsSilentHasItsAttemptsAborted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(_ *testkit.Engine, c *workeradapter.Config) { c.GatewayTimeout = time.Second })

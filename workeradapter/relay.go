@@ -63,7 +63,7 @@ func (r *relay) run() wire.End {
 func (r *relay) sendHead(status int, contentType string) {
 	r.begun = true
 	r.t.begun.Store(true)
-	r.t.forget()
+	r.t.letGo()
 	r.t.stream.head(status, []wire.Header{{Name: "Content-Type", Value: contentType[:min(len(contentType), wire.MaxName)]}})
 }
 
