@@ -12,12 +12,14 @@ import (
 	"time"
 )
 
-// The heap may grow by slack over what lives, or by half of that where it is more; never to more than five times what lives.
+// The heap may grow by slack over what lives, or by half of what lives where that is more.
 const (
 	slack = 64 << 20
-	least = 50
-	Most  = 400 // percent, as GOGC
+	least = 50 // percent, as GOGC
 )
+
+// Most is the GOGC of a heap in which little lives: it may grow to five times that.
+const Most = 400
 
 // Percent is the GOGC for a heap in which, with the stacks, so many bytes live.
 func Percent(live uint64) int {
@@ -27,8 +29,10 @@ func Percent(live uint64) int {
 // lookEvery is how often what lives is looked at. It is known after each collection.
 const lookEvery = 500 * time.Millisecond
 
-// Keep fits the process's heap until ctx ends. One Keep runs in a process.
+// Keep fits the process's heap until ctx ends, and leaves it as it was. One Keep runs in a process.
 func Keep(ctx context.Context) {
+	before := debug.SetGCPercent(Most)
+	defer debug.SetGCPercent(before)
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

@@ -47,6 +47,16 @@ func newPair(t *testing.T) (dialed, accepted net.Conn) {
 	return dialed, accepted
 }
 
+// as is the connection as one that can do more.
+func as[T any](t *testing.T, c net.Conn) T {
+	t.Helper()
+	more, ok := c.(T)
+	if !ok {
+		t.Skip("connections are not wrapped on this system")
+	}
+	return more
+}
+
 // It does all that a connection does, deadlines, ends and concurrent calls included.
 func TestItIsAConnection(t *testing.T) {
 	t.Parallel()
@@ -78,10 +88,7 @@ func TestErrorsAreThoseOfTheStandardLibrary(t *testing.T) {
 func TestWriteNowTakesWhatThereIsRoomFor(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t)
-	now, ok := a.(netconn.NowWriter)
-	if !ok {
-		t.Skip("connections are not wrapped on this system")
-	}
+	now := as[netconn.NowWriter](t, a)
 	piece := make([]byte, 100<<10)
 	var want bytes.Buffer
 	for full := false; !full; {
@@ -126,10 +133,7 @@ func TestWriteNowTakesWhatThereIsRoomFor(t *testing.T) {
 func TestWriteNowDoesNotWaitForAWrite(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t)
-	now, ok := a.(netconn.NowWriter)
-	if !ok {
-		t.Skip("connections are not wrapped on this system")
-	}
+	now := as[netconn.NowWriter](t, a)
 	done := make(chan error, 1)
 	go func() {
 		_, err := a.Write(make([]byte, 64<<20))
@@ -159,10 +163,7 @@ func TestOtherConnectionsAreLeftAlone(t *testing.T) {
 func TestReadLate(t *testing.T) {
 	t.Parallel()
 	a, b := newPair(t)
-	late, ok := a.(netconn.LateReader)
-	if !ok {
-		t.Skip("connections are not wrapped on this system")
-	}
+	late := as[netconn.LateReader](t, a)
 	a.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) //nolint:errcheck // shows in the next line
 	if room, err := late.ReadLate(100); room != nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("silence gave %v, %v", room, err)
