@@ -3,8 +3,8 @@
 // The sockets of the standard library never wait in the kernel: where there is nothing to read, the goroutine is parked and
 // the poller wakes it. Still each call is announced to the runtime as one that may take long, and the announcement wakes the
 // thread that watches over such calls, which then looks around every few dozen microseconds for as long as the process has
-// anything to do. [Wrap] leaves the announcement out. For a stream of tokens that is a fifth of the processor time of a whole
-// process (docs/decisions).
+// anything to do. [Wrap] leaves the announcement out: a tenth to a fifth of the processor time of a whole process
+// (docs/decisions).
 //
 // The price: a goroutine that computes for long without giving way is asked to give way later than it would be, once any timer
 // of the process has run out. Whoever computes for long has to give way by itself.
