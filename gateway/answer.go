@@ -24,17 +24,18 @@ type answer struct {
 	c      *call
 	worker string
 
-	status  int // what the client got; 0: nothing yet
-	headers []wire.Header
-	upSt    int // the engine's status; 0: its head has not come
-	stream  bool
-	pending []byte
-	begun   bool      // bytes have gone to the client
-	open    bool      // the last byte that went ended no event
-	events  int       // that went, of a dialect that numbers them
-	until   time.Time // the write deadline that is set
-	line    line      // past the HTTP server; nil: there is none
-	rest    []byte    // of a chunk that the line took a part of
+	status   int // what the client got; 0: nothing yet
+	headers  []wire.Header
+	upSt     int // the engine's status; 0: its head has not come
+	stream   bool
+	pending  []byte
+	begun    bool // bytes have gone to the client
+	open     bool // the last byte that went ended no event
+	events   int  // that went, of a dialect that numbers them: numbered
+	numbered bool
+	until    time.Time // the write deadline that is set
+	line     line      // past the HTTP server; nil: there is none
+	rest     []byte    // of a chunk that the line took a part of
 }
 
 // wholeBound is how much of an answer that is no stream is held back.
@@ -110,6 +111,7 @@ func (a *answer) commit(length int) {
 		h.Set("Content-Length", strconv.Itoa(length))
 	}
 	a.begun, a.status = true, a.upSt
+	a.numbered = a.c.route.Dialect == surface.Responses
 	a.c.letGo()
 	a.w.WriteHeader(a.upSt)
 	a.g.metrics.firstByte.Observe(time.Since(a.c.arrived).Seconds())
@@ -151,17 +153,15 @@ func stalled(err error) error {
 	return err
 }
 
-// writeNow writes what is pending as far as the client takes it without waiting, and tells whether that was all of it. It works
-// in room.
-func (a *answer) writeNow(now time.Time, room []byte) (grown []byte, all bool) {
+// writeNow writes a chunk as far as the client takes it without waiting, and tells whether that was all of it. Nothing else is
+// pending.
+func (a *answer) writeNow(now time.Time, h *haul) (all bool) {
 	a.allowStall(now)
-	chunk := appendChunk(room[:0], a.pending)
-	rest := chunk[a.line.WriteNow(chunk):]
-	a.passing(a.pending)
-	a.g.metrics.bytes.Add(float64(len(a.pending)))
-	a.pending = a.pending[:0]
+	rest := h.chunk[a.line.WriteNow(h.chunk):]
+	a.passing(h.data())
+	a.g.metrics.bytes.Add(float64(h.bytes))
 	a.rest = append(a.rest, rest...)
-	return chunk, len(rest) == 0
+	return len(rest) == 0
 }
 
 // hasLine tells whether writeNow can be used: the head has gone.
@@ -169,7 +169,7 @@ func (a *answer) hasLine() bool { return a.line != nil && a.stream && a.begun }
 
 // passing notes what goes to the client.
 func (a *answer) passing(b []byte) {
-	if a.c.route.Dialect == surface.Responses {
+	if a.numbered {
 		a.events += bytes.Count(b, []byte("\n\n"))
 	}
 	if len(b) > 0 {

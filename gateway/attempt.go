@@ -245,21 +245,16 @@ func (t *attempt) express(room []byte) (grown []byte, ok bool) {
 	if t.owed > 0 {
 		return room, false
 	}
-	if t.frames, ok = t.s.takeData(t.frames, writePiece); !ok || len(t.frames) == 0 {
+	h, ok := t.s.takeChunk(room, writePiece)
+	if !ok || h.last == 0 {
 		return room, ok
 	}
-	taken, last := 0, t.frames[len(t.frames)-1].Seq
-	for i := range t.frames {
-		taken += costOf(&t.frames[i])
-		t.a.data(t.frames[i].Data)
+	if !t.a.writeNow(time.Now(), &h) {
+		t.owed, t.unacked = h.last, t.unacked+h.cost
+		return h.chunk, false
 	}
-	clear(t.frames)
-	if room, ok = t.a.writeNow(time.Now(), room); !ok {
-		t.owed, t.unacked = last, t.unacked+taken
-		return room, false
-	}
-	t.passed(last, taken, false)
-	return room, true
+	t.passed(h.last, h.cost, false)
+	return h.chunk, true
 }
 
 // probeAfter is the silence after which a worker is asked whether it is there. Adapters ping four times a second.

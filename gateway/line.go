@@ -34,10 +34,13 @@ func lineOf(r *http.Request) line {
 	return l
 }
 
+// chunkEnd follows a chunk's data.
+const chunkEnd = "\r\n"
+
 // appendChunk appends b as one chunk, see RFC 9112, section 7.1.
 func appendChunk(to, b []byte) []byte {
 	to = strconv.AppendUint(to, uint64(len(b)), 16)
 	to = append(to, "\r\n"...)
 	to = append(to, b...)
-	return append(to, "\r\n"...)
+	return append(to, chunkEnd...)
 }

@@ -172,26 +172,42 @@ func (s *stream) signal() {
 func (s *stream) take(into []wire.Frame) []wire.Frame {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.taken(into)
-}
-
-// takeData is take where all that has come is data, and no more than most bytes. Anything else is left to the owner.
-func (s *stream) takeData(into []wire.Frame, most int) (frames []wire.Frame, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.overrun || len(s.buf) > most || slices.ContainsFunc(s.queue, func(f wire.Frame) bool { return f.Type != wire.FrameData }) {
-		return into[:0], false
-	}
-	return s.taken(into), true
-}
-
-// taken empties the queue. The lock is held.
-func (s *stream) taken(into []wire.Frame) []wire.Frame {
 	into = append(into[:0], s.queue...)
 	clear(s.queue)
 	s.queue, s.cost = s.queue[:0], 0
 	s.buf, s.spare = s.spare[:0], s.buf
 	return into
+}
+
+// A haul is what an express takes: the data of frames up to one.
+type haul struct {
+	chunk []byte // as HTTP sends it
+	bytes int    // of data in it
+	last  uint64
+	cost  int
+}
+
+func (h *haul) data() []byte {
+	end := len(h.chunk) - len(chunkEnd)
+	return h.chunk[end-h.bytes : end]
+}
+
+// takeChunk takes what has come as one chunk, in room, where all of it is data and no more than most bytes. Anything else is left
+// to the owner.
+func (s *stream) takeChunk(room []byte, most int) (h haul, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h = haul{chunk: room[:0], bytes: len(s.buf), cost: s.cost}
+	if s.overrun || len(s.buf) > most || slices.ContainsFunc(s.queue, func(f wire.Frame) bool { return f.Type != wire.FrameData }) {
+		return h, false
+	}
+	if n := len(s.queue); n > 0 {
+		h.last = s.queue[n-1].Seq
+		h.chunk = appendChunk(h.chunk, s.buf) // the frames' data lie there one after the other
+		clear(s.queue)
+		s.queue, s.buf, s.cost = s.queue[:0], s.buf[:0], 0
+	}
+	return h, true
 }
 
 // done notes that the client has the bytes of all frames up to seq.

@@ -39,7 +39,7 @@ type LateReader interface {
 
 // A NowWriter is a connection that can be written to without waiting.
 type NowWriter interface {
-	// WriteNow writes what the connection takes at once and returns how much that is: 0 too when it is broken, or when a
-	// Write is under way.
+	// WriteNow writes what the connection takes at once, whatever its deadline, and returns how much that is: 0 too when it is
+	// broken, or when a Write is under way.
 	WriteNow(b []byte) int
 }

@@ -17,6 +17,7 @@ type conn struct {
 	*net.TCPConn
 	raw         syscall.RawConn
 	read, write direction
+	now         func(func(uintptr) bool) error // makes a write's call, and does not wait
 }
 
 // A direction is one half of a connection, of which one call is under way at a time.
@@ -27,8 +28,7 @@ type direction struct {
 
 	// of the call under way
 	buf  []byte
-	once bool // it does not wait
-	late int  // the size of the room to borrow for buf; 0: it is there
+	late int // the size of the room to borrow for buf; 0: it is there
 	lent *buffer.Buffer
 	n    int
 	err  syscall.Errno
@@ -47,6 +47,8 @@ func Wrap(c net.Conn) net.Conn {
 	w := &conn{TCPConn: tcp, raw: raw}
 	w.read.call, w.write.call = read, write
 	w.read.try, w.write.try = w.read.attempt, w.write.attempt
+	once := func(fd uintptr) { w.write.attempt(fd) }
+	w.now = func(func(uintptr) bool) error { return raw.Control(once) } // which tells the poller nothing
 	return w
 }
 
@@ -69,7 +71,7 @@ func (d *direction) attempt(fd uintptr) (done bool) {
 		switch d.err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			return d.once
+			return false
 		default:
 			return true
 		}
@@ -147,9 +149,7 @@ func (c *conn) WriteNow(b []byte) int {
 		return 0
 	}
 	defer c.write.mu.Unlock()
-	c.write.once = true
-	n, errno, err := c.write.do(c.raw.Write, b)
-	c.write.once = false
+	n, errno, err := c.write.do(c.now, b)
 	if errno != 0 || err != nil {
 		return 0
 	}
