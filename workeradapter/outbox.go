@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -68,7 +69,8 @@ type sender struct {
 	// guarded by box.mu
 	next  uint64 // number of the next frame
 	kept  []wire.Frame
-	cost  int // of kept frames: their data, and an overhead so that small ones are bounded too
+	data  []byte // of kept frames whose bytes were lent; its room is used again once nothing is kept
+	cost  int    // of kept frames: their data, and an overhead so that small ones are bounded too
 	ended time.Time
 }
 
@@ -100,11 +102,15 @@ func (o *outboxes) open(d *wire.Dispatch, lost func(error)) *sender {
 	return s
 }
 
-// put numbers a frame and keeps it. It leaves with the next flush of its outbox. The data must not be changed afterwards.
+// put numbers a frame and keeps it. It leaves with the next flush of its outbox.
 func (s *sender) put(f wire.Frame) {
-	b := s.box
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	s.box.mu.Lock()
+	s.keep(f)
+	s.box.mu.Unlock()
+}
+
+// keep is put with the lock held.
+func (s *sender) keep(f wire.Frame) {
 	if !s.ended.IsZero() {
 		return
 	}
@@ -115,7 +121,7 @@ func (s *sender) put(f wire.Frame) {
 	if f.Type == wire.FrameEnd {
 		s.ended = time.Now()
 	}
-	b.append(s.instance, &f)
+	s.box.append(s.instance, &f)
 }
 
 // flush lets go what has been put.
@@ -128,8 +134,7 @@ func (s *sender) flush() {
 // answer, or the next ping.
 func (s *sender) accept() { s.put(wire.Frame{Type: wire.FrameAccept}) }
 
-// head and data do not flush: more may follow at once.
-func (s *sender) data(b []byte) { s.put(wire.Frame{Type: wire.FrameData, Data: b}) }
+// head and send do not flush: more may follow at once.
 func (s *sender) head(status int, headers []wire.Header) {
 	s.put(wire.Frame{Type: wire.FrameHead, Status: uint32(status), Headers: headers})
 }
@@ -139,26 +144,45 @@ func (s *sender) end(e *wire.End) {
 	s.flush()
 }
 
-// wait blocks until the window has room, or ctx ends.
-func (s *sender) wait(ctx context.Context) error {
-	for said := false; ; {
-		s.box.mu.Lock()
-		full := s.cost >= s.window
-		s.box.mu.Unlock()
-		if !full {
-			return nil
-		}
-		s.flush() // or the gateway has nothing to confirm
+// send puts bytes of the answer once the window has room, and tells whether it did: once ctx has ended it does not wait. They are
+// kept; those that are lent are the caller's again afterwards.
+func (s *sender) send(ctx context.Context, b []byte, lent bool) bool {
+	s.box.mu.Lock()
+	for said := false; s.cost >= s.window; said = true {
+		s.box.flush() // or the gateway has nothing to confirm
 		if !said {
 			s.box.o.w.metrics.full.Inc()
-			said = true
 		}
 		select {
 		case <-s.room:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false
 		}
+		s.box.mu.Lock()
 	}
+	if lent {
+		b = s.copy(b)
+	}
+	s.keep(wire.Frame{Type: wire.FrameData, Data: b})
+	s.box.mu.Unlock()
+	return true
+}
+
+// Sizes of the room for kept data: what is made at first, at most, and what a stream holds on to that has nothing to keep.
+const (
+	leastData = 1 << 10
+	mostData  = 16 << 10
+	idleData  = 4 << 10
+)
+
+// copy copies b into room of the sender's own. The lock is held.
+func (s *sender) copy(b []byte) []byte {
+	if len(b) > cap(s.data)-len(s.data) { // the frames that are kept hold what there was
+		s.data = make([]byte, 0, max(len(b), min(max(2*cap(s.data), leastData), mostData)))
+	}
+	at := len(s.data)
+	s.data = append(s.data, b...)
+	return s.data[at:len(s.data):len(s.data)]
 }
 
 // acked drops what the gateway has consumed. The lock is held.
@@ -171,10 +195,14 @@ func (s *sender) acked(through uint64) {
 	if n == 0 {
 		return
 	}
-	clear(s.kept[:n])
-	s.kept = s.kept[n:]
-	if len(s.kept) == 0 && !s.ended.IsZero() {
-		delete(s.box.streams, s.stream)
+	s.kept = slices.Delete(s.kept, 0, n)
+	if len(s.kept) == 0 {
+		if s.data = s.data[:0]; cap(s.data) > idleData {
+			s.data = nil
+		}
+		if !s.ended.IsZero() {
+			delete(s.box.streams, s.stream)
+		}
 	}
 	select {
 	case s.room <- struct{}{}:

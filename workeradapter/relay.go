@@ -67,12 +67,12 @@ func (r *relay) sendHead(status int, contentType string) {
 	r.t.stream.head(status, []wire.Header{{Name: "Content-Type", Value: contentType[:min(len(contentType), wire.MaxName)]}})
 }
 
-// send passes bytes on, as fast as the client takes them; the last of them leave with the next flush. An attempt that was given
-// up has nobody to read it.
-func (r *relay) send(b []byte) {
-	for len(b) > 0 && r.t.ctx.Err() == nil && r.t.stream.wait(r.t.ctx) == nil {
+// send passes bytes on, as fast as the client takes them; the last of them leave with the next flush. Those that are lent are the
+// caller's again afterwards, the others must not be changed.
+func (r *relay) send(b []byte, lent bool) {
+	for sent := true; len(b) > 0 && sent; {
 		n := min(len(b), r.t.w.out.piece)
-		r.t.stream.data(b[:n:n])
+		sent = r.t.stream.send(r.t.ctx, b[:n:n], lent)
 		b = b[n:]
 	}
 }
@@ -119,7 +119,7 @@ func (r *relay) refuse(f *fault, doc []byte, contentType string) wire.End {
 	}
 	if code == wire.CodeEngineRefused {
 		r.sendHead(f.status, contentType)
-		r.send(doc)
+		r.send(doc, false)
 		return r.end(code)
 	}
 	e := r.end(code)
@@ -146,15 +146,15 @@ func (r *relay) whole() wire.End {
 			doc = without(doc, "sglext")
 		}
 		r.sendHead(r.status, r.contentType)
-		r.send(doc)
+		r.send(doc, false)
 		return r.end(wire.CodeOK)
 	}
 	r.sendHead(r.status, r.contentType)
-	r.send(doc)
+	r.send(doc, false)
 	piece := make([]byte, wholePiece)
 	for {
 		n, err := r.body.Read(piece)
-		r.send(bytes.Clone(piece[:n])) // what is sent is kept until the gateway has it
+		r.send(piece[:n], true)
 		r.t.stream.flush()
 		switch {
 		case err == io.EOF: // and no other error: a connection that broke gives io.ErrUnexpectedEOF
@@ -272,12 +272,17 @@ func (r *relay) relayEvents(buf []byte, seen int) []byte {
 	if !r.begun && (r.fault != nil || r.first.IsZero() && at < holdBound) {
 		return buf // nothing is committed by comments alone, or in front of an error
 	}
-	out = append(out, buf[kept:at]...) // a copy: what is sent is kept until the gateway has it
+	lent := kept == 0
+	if lent { // nothing had to be changed
+		out = buf[:at]
+	} else {
+		out = append(out, buf[kept:at]...)
+	}
 	if len(out) > 0 {
 		if !r.begun {
 			r.sendHead(r.status, r.contentType)
 		}
-		r.send(out)
+		r.send(out, lent)
 	}
 	return buf[:copy(buf, buf[at:])]
 }
