@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/tick"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -127,19 +128,20 @@ func (d *demux) forget(s *stream) {
 }
 
 // watchEvery is how often streams are looked at whose adapter says nothing.
-const watchEvery = 250 * time.Millisecond
+const watchEvery = 200 * time.Millisecond
 
 // quietFor is how long an adapter may say nothing before the owner of its stream is woken: longer than pings take.
 const quietFor = 400 * time.Millisecond
 
 // watch wakes the owners of streams that are silent, or all of them while the bus is away, until ctx ends.
 func (d *demux) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
+	wait := time.NewTimer(tick.Until(watchEvery))
+	defer wait.Stop()
 	var open []*stream
 	for {
 		select {
-		case now := <-tick.C:
+		case now := <-wait.C:
+			wait.Reset(tick.Until(watchEvery))
 			silence := quietFor
 			if !d.bus.Connected() {
 				silence = 0

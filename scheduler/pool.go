@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/radixbus/radixbus/internal/tick"
 	"github.com/radixbus/radixbus/internal/wire"
 	"github.com/radixbus/radixbus/scheduler/core"
 )
@@ -81,14 +82,16 @@ func (p *pool) run() {
 	}
 	hear(conn.Subscribe(subjects.SchedAt(p.name, p.s.cfg.ID), p.question))
 	settled := p.s.roster.Settled() // another replica knows more until then, and "no worker" would be a guess
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
+	const every = 200 * time.Millisecond
+	wait := time.NewTimer(tick.Until(every))
+	defer wait.Stop()
 	for {
 		select {
 		case <-settled:
 			settled = nil
 			hear(conn.QueueSubscribe(subjects.Sched(p.name), wire.QueueGroup, p.question))
-		case <-tick.C:
+		case <-wait.C:
+			wait.Reset(tick.Until(every))
 			p.do(func(now time.Time) {
 				p.core.Tick(now)
 				p.gauge.measure(p.core)

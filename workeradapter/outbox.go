@@ -25,10 +25,12 @@ type outboxes struct {
 
 	mu  sync.Mutex
 	all map[string]*outbox // by out subject
+
+	opened chan struct{} // there is one: pings begin
 }
 
 func newOutboxes(w *worker) *outboxes {
-	return &outboxes{w: w, all: make(map[string]*outbox), piece: dataPiece}
+	return &outboxes{w: w, all: make(map[string]*outbox), piece: dataPiece, opened: make(chan struct{}, 1)}
 }
 
 // An outbox sends to one gateway (and shard). It lives while it has streams.
@@ -88,6 +90,10 @@ func (o *outboxes) open(d *wire.Dispatch, lost func(error)) *sender {
 			streams: make(map[uint64]*sender), answered: time.Now(),
 		}
 		o.all[subject] = box
+		select {
+		case o.opened <- struct{}{}:
+		default:
+		}
 	}
 	s := &sender{
 		box: box, key: streamKey{d.Gateway, d.Stream}, stream: d.Stream, attempt: d.Attempt, instance: d.Instance,
@@ -333,21 +339,29 @@ const pingEvery = 250 * time.Millisecond
 // endKept bounds how long the last frames of a stream are kept for a gateway that does not say that it has them.
 const endKept = 30 * time.Second
 
-// pings keeps the gateways company until ctx ends.
+// pings keeps the gateways company until ctx ends; without streams it sleeps.
 func (o *outboxes) pings(ctx context.Context) {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
 	for {
 		select {
-		case now := <-tick.C:
-			o.ping(now)
+		case <-o.opened:
 		case <-ctx.Done():
 			return
 		}
+		tick := time.NewTicker(pingEvery)
+		for left := true; left; {
+			select {
+			case now := <-tick.C:
+				left = o.ping(now)
+			case <-ctx.Done():
+				left = false
+			}
+		}
+		tick.Stop()
 	}
 }
 
-func (o *outboxes) ping(now time.Time) {
+// ping tells each gateway which of its streams are open, and whether there are gateways left.
+func (o *outboxes) ping(now time.Time) (left bool) {
 	o.mu.Lock()
 	boxes := make([]*outbox, 0, len(o.all))
 	for subject, b := range o.all {
@@ -363,6 +377,7 @@ func (o *outboxes) ping(now time.Time) {
 	for _, b := range boxes {
 		b.ping(now)
 	}
+	return len(boxes) > 0
 }
 
 func (b *outbox) ping(now time.Time) {

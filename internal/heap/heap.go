@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/tick"
 )
 
 // The heap may grow by slack over what lives, or by half of what lives where that is more.
@@ -27,18 +29,19 @@ func Percent(live uint64) int {
 }
 
 // lookEvery is how often what lives is looked at. It is known after each collection.
-const lookEvery = 500 * time.Millisecond
+const lookEvery = 400 * time.Millisecond
 
 // Keep fits the process's heap until ctx ends, and leaves it as it was. One Keep runs in a process.
 func Keep(ctx context.Context) {
 	before := debug.SetGCPercent(Most)
 	defer debug.SetGCPercent(before)
 	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
+	wait := time.NewTimer(tick.Until(lookEvery))
+	defer wait.Stop()
 	for percent := Most; ; {
 		select {
-		case <-tick.C:
+		case <-wait.C:
+			wait.Reset(tick.Until(lookEvery))
 			metrics.Read(samples)
 			live := uint64(0)
 			for i := range samples {

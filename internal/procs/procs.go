@@ -10,6 +10,8 @@ import (
 	"context"
 	"runtime"
 	"time"
+
+	"github.com/radixbus/radixbus/internal/tick"
 )
 
 // How the number is found: it doubles when those that there are have been busy for the greater part of a window, and falls by
@@ -20,6 +22,9 @@ const (
 	downAt  = 0.6
 	calmFor = 2 * time.Second
 )
+
+// atRest is a process that needs less than that part of a processor: it is looked at half as often.
+const atRest = 10
 
 // A Fit is a number of processors, and how long fewer would have done.
 type Fit struct {
@@ -55,16 +60,22 @@ func Keep(ctx context.Context) {
 	fit := Fit{Procs: 1}
 	set(fit, most)
 	defer runtime.SetDefaultGOMAXPROCS()
-	tick := time.NewTicker(window)
-	defer tick.Stop()
+	wait := time.NewTimer(tick.Until(window))
+	defer wait.Stop()
 	for began := time.Now(); ; {
 		select {
-		case now := <-tick.C:
+		case now := <-wait.C:
 			spent, _ := used()
-			next := fit.Next(spent-before, max(now.Sub(began), time.Millisecond), most)
+			passed := max(now.Sub(began), time.Millisecond)
+			next := fit.Next(spent-before, passed, most)
 			if next.Procs != fit.Procs {
 				most = set(next, most)
 			}
+			every := window
+			if (spent-before)*atRest < passed {
+				every *= 2
+			}
+			wait.Reset(tick.Until(every))
 			fit, before, began = next, spent, now
 		case <-ctx.Done():
 			return

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/radixbus/radixbus/internal/bus"
+	"github.com/radixbus/radixbus/internal/tick"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -113,7 +114,9 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 	ready()
 
 	r := New(l.cfg.Stale, l.cfg.Forget, l.cfg.MaxWorkers)
-	sweep := time.NewTicker(l.cfg.Stale / 12)
+	every := l.cfg.Stale / 12
+	every -= every % min(every, 50*time.Millisecond) // to meet others
+	sweep := time.NewTimer(tick.Until(every))
 	defer sweep.Stop()
 	settle := time.After(settleAfter)
 	for {
@@ -123,6 +126,7 @@ func (l *Listener) Run(ctx context.Context, ready func()) error {
 		case a := <-l.absent:
 			l.apply(r, r.Absent(a.worker, a.instance))
 		case now := <-sweep.C: // when it was due: the time by which we are late ourselves is not the workers' silence
+			sweep.Reset(tick.Until(every))
 			if !l.cfg.Conn.IsConnected() {
 				r.Deaf(time.Now())
 			}
