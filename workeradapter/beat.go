@@ -5,16 +5,17 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/tick"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
 // missedBeats in a row mean that this process stood still, and the fleet took its workers for gone.
 const missedBeats = 4
 
-// beats says that the workers are there, and what they run, until ctx ends. The first beat comes at a random moment of the
-// interval, and a roll call is answered after a jitter, so that a fleet does not beat as one.
+// beats says that the workers are there, and what they run, until ctx ends. Adapters of one process beat together. A roll call is
+// answered after a jitter, so that a fleet does not as one.
 func (a *Adapter) beats(ctx context.Context) {
-	wait := time.NewTimer(rand.N(a.cfg.Beat))
+	wait := time.NewTimer(tick.Until(a.cfg.Beat))
 	defer wait.Stop()
 	const jitter = 50 * time.Millisecond
 	answer := time.NewTimer(time.Hour)
@@ -36,7 +37,7 @@ func (a *Adapter) beats(ctx context.Context) {
 			a.beat()
 			a.report()
 			a.forgetEarly(now)
-			wait.Reset(a.cfg.Beat)
+			wait.Reset(tick.Until(a.cfg.Beat))
 		case <-ctx.Done():
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/radixbus/radixbus/internal/tick"
 	"github.com/radixbus/radixbus/internal/wire"
 )
 
@@ -30,9 +31,9 @@ func (a *Adapter) watch(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		next := a.cfg.Probe
+		next := tick.Until(a.cfg.Probe)
 		if err != nil {
-			next = min(next, probeSoon)
+			next = min(a.cfg.Probe, probeSoon)
 		}
 		switch {
 		case err == nil:

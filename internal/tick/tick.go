@@ -2,12 +2,16 @@
 // millisecond with all that the runtime and the kernel do around it, and little for what it then does.
 package tick
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
-var began = time.Now()
+// began is no process's own, so that those of a fleet do not tick as one.
+var began = time.Now().Add(-rand.N(time.Minute))
 
-// Until is the time until the next multiple of a period since the process began, for a timer that is set again each time: more than
-// nothing, and at most the period. Periods that are multiples of one another meet.
+// Until is the time until the next tick of a period, for a timer that is set again each time: more than nothing, and at most the
+// period. Ticks of one process meet where their periods are multiples of one another.
 func Until(period time.Duration) time.Duration {
 	late := time.Since(began) % period
 	if late < 0 { // another clock, as tests have
