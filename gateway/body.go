@@ -85,7 +85,8 @@ func (s *sender) broke(w http.ResponseWriter, err error) *Failure {
 }
 
 // Room for a body is made as its bytes come, so that it costs nothing to announce many: this much at first, then a few times
-// what has come. Where the length is known, short bodies are moved once or twice; long ones, whose room counts, are doubled.
+// what has come. Where the length is known that is more, so that bodies are moved once or twice, and long ones, whose room counts,
+// a little more often.
 const (
 	firstRoom = 16 << 10
 	shortRoom = 1 << 20
@@ -120,7 +121,7 @@ func (g *Gateway) readBody(ctx context.Context, a *answer, r *http.Request) (bod
 		if n > 0 && len(body) == cap(body) {
 			had := int64(cap(body))
 			if had >= shortRoom {
-				fast = 2
+				fast = min(fast, 4)
 			}
 			need := int(max(min(most, max(firstRoom, fast*had)), had+1))
 			room := max(int64(need), min(int64(buffer.Room(need)), g.cfg.MaxBody)) // one body always fits
@@ -130,7 +131,7 @@ func (g *Gateway) readBody(ctx context.Context, a *answer, r *http.Request) (bod
 			}
 			taken = room
 			more := buffer.Get(need)
-			body = append(append(more.B, body...), next[0])
+			body = append(buffer.Append(more.B, body), next[0])
 			held.Release()
 			held = more
 		} else {

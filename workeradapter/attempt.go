@@ -90,9 +90,10 @@ func (t *attempt) abortSoftly() {
 	}
 }
 
-// gather begins to collect a body that comes in parts.
+// gather begins to collect a body that comes in parts. The room for all of it, which has been taken from the budget, is made at
+// once: it costs nothing before bytes are in it, and moving what has come would.
 func (t *attempt) gather() {
-	t.body = append(make([]byte, 0, min(t.d.Size, 8<<20)), t.body...)
+	t.body = append(make([]byte, 0, t.d.Size), t.body...)
 	t.acknowledge(uint64(len(t.body)), t.reply)
 	go t.collect()
 }

@@ -8,6 +8,7 @@ package buffer
 
 import (
 	"math/bits"
+	"runtime"
 	"sync"
 )
 
@@ -45,6 +46,18 @@ func Get(n int) *Buffer {
 		return b
 	}
 	return &Buffer{B: make([]byte, 0, room), home: home}
+}
+
+// Append appends b in pieces, between which others have their turn: the runtime cannot interrupt a copy, and waits for one when it
+// collects garbage. One of tens of megabytes takes tens of milliseconds.
+func Append(to, b []byte) []byte {
+	const piece = 512 << 10
+	for len(b) > piece {
+		to = append(to, b[:piece]...)
+		b = b[piece:]
+		runtime.Gosched()
+	}
+	return append(to, b...)
 }
 
 // Release gives a Buffer back; nobody may use it afterwards. Of nil, it does nothing. B may have been cut short, not replaced.
