@@ -16,8 +16,8 @@ const most = 256 << 10
 type conn struct {
 	*net.TCPConn
 	raw         syscall.RawConn
-	read, write direction
-	now         func(func(uintptr) bool) error // makes a write's call, and does not wait
+	write, read direction
+	once        func(fd uintptr) // a write's try, whatever comes of it
 }
 
 // A direction is one half of a connection, of which one call is under way at a time.
@@ -47,8 +47,7 @@ func Wrap(c net.Conn) net.Conn {
 	w := &conn{TCPConn: tcp, raw: raw}
 	w.read.call, w.write.call = read, write
 	w.read.try, w.write.try = w.read.attempt, w.write.attempt
-	once := func(fd uintptr) { w.write.attempt(fd) }
-	w.now = func(func(uintptr) bool) error { return raw.Control(once) } // which tells the poller nothing
+	w.once = func(fd uintptr) { w.write.attempt(fd) }
 	return w
 }
 
@@ -149,11 +148,14 @@ func (c *conn) WriteNow(b []byte) int {
 		return 0
 	}
 	defer c.write.mu.Unlock()
-	n, errno, err := c.write.do(c.now, b)
-	if errno != 0 || err != nil {
+	d := &c.write
+	d.buf, d.n, d.err = b, 0, 0
+	err := c.raw.Control(c.once) // of which the poller need not know
+	d.buf = nil
+	if err != nil || d.err != 0 {
 		return 0
 	}
-	return n
+	return d.n
 }
 
 // failed is the error that the standard library gives.
