@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -22,7 +23,10 @@ type reliever struct {
 	timer *time.Timer
 }
 
-var relief = reliever{free: debug.FreeOSMemory}
+var relief = reliever{free: func() {
+	runtime.GC() // what is not lent survives one round
+	debug.FreeOSMemory()
+}}
 
 // Gone notes that room for n bytes was let go which had not been lent here.
 func Gone(n int) {
